@@ -1,0 +1,54 @@
+# Two commands do everything: `make quickstart` (the main job, on a real model) and `make test`.
+# TORCH=cuda installs the CUDA build of torch instead of the small CPU one.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+TORCH ?= cpu
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := $(if $(filter cpu,$(TORCH)),-c constraints-cpu.txt)
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: install develop quickstart test test-slow check docs versions clean help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/.installed: pyproject.toml constraints-cpu.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable .
+	@touch $@
+
+$(VENV)/.developed: pyproject.toml constraints-cpu.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable . --group dev
+	@touch $(VENV)/.installed $@
+
+install: $(VENV)/.installed  ## what a user needs, in .venv
+
+develop: $(VENV)/.developed  ## and what the tests and checks need
+
+quickstart: $(VENV)/.installed  ## a real model learns two things; the report says what it forgot
+	$(BIN)/retain run quickstart
+
+test: $(VENV)/.developed  ## every test under twenty seconds, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
+
+test-slow: $(VENV)/.developed  ## the slow tests: real models, kill harnesses
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(VENV)/.developed  ## style, types, import contracts, generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+docs: $(VENV)/.developed  ## write the generated parts of docs/ again
+	$(BIN)/python docs/generate.py
+
+versions: $(VENV)/.developed  ## confirm that changed sources leave results as they were
+	$(BIN)/python -m tests.confirm_versions
+
+clean:  ## remove the environment and every run
+	rm -rf $(VENV) runs .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,303 @@
+"""The command line: verbs, text and exit codes; nothing else.
+
+Exit codes: 0 done, 1 the user's mistake (a message, no traceback), 2 a gate of the recipe failed,
+130 interrupted (the same command goes on). Nothing heavy is imported here: each verb imports what
+it runs.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from retain.errors import GateFailed, Interrupted, RetainError
+
+app = typer.Typer(
+    name="retain",
+    help="Teach a language model phase after phase, measure what was forgotten, and prevent it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(
+    help="Look at data as the model will see it.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A path, or the name of a shipped recipe.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Values to change, by dotted name: phases.hindi.train.learning_rate=1e-5",
+    ),
+]
+Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds runs and their steps.")]
+RUNS = Path("runs")
+TrustCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let a hub model run the code it brings.")
+]
+AllowGguf = Annotated[
+    bool, typer.Option("--allow-gguf", help="Open a .gguf file that is not an embedded one.")
+]
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    accept_old: Annotated[
+        bool,
+        typer.Option("--accept-old", help="Reuse steps that an older version of retain made."),
+    ] = False,
+    trust_remote_code: TrustCode = False,
+    allow_gguf: AllowGguf = False,
+) -> None:
+    """Do whatever is not done yet, then write the report."""
+    from retain import api
+
+    outcome = api.run(
+        recipe,
+        overrides or (),
+        runs=runs,
+        options=api.Options(
+            accept_old=accept_old,
+            trust_remote_code=trust_remote_code,
+            allow_gguf=allow_gguf,
+        ),
+        show=True,
+    )
+    if outcome.failed_gates:
+        raise GateFailed("\n".join(outcome.failed_gates))
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    trust_remote_code: TrustCode = False,
+    allow_gguf: AllowGguf = False,
+) -> None:
+    """Show steps, cached or new, tokens, trainable parameters, time, memory and disk; run nothing."""
+    from retain import api
+
+    options = api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf)
+    api.plan(recipe, overrides or (), runs=runs, options=options).show()
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder, a hub id or embedded:NAME.")],
+    tasks: Annotated[str, typer.Option(help="Task names, with commas between.")],
+    num_fewshot: Annotated[str, typer.Option(help="Numbers of shots, with commas between.")] = "0",
+    limit: Annotated[int | None, typer.Option(help="Items per task; all when left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for scores.csv and items.parquet.")
+    ] = None,
+    include_path: Annotated[
+        Path | None, typer.Option(help="Folder with lm-eval task files of your own.")
+    ] = None,
+    trust_remote_code: TrustCode = False,
+    allow_gguf: AllowGguf = False,
+) -> None:
+    """Score MODEL on tasks."""
+    from retain import api
+
+    api.evaluate(
+        model,
+        _words(tasks),
+        num_fewshot=_numbers("--num-fewshot", num_fewshot),
+        limit=limit,
+        output=output,
+        include_path=include_path,
+        options=api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf),
+    ).show()
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run, as runs/quickstart.")],
+) -> None:
+    """Write the report of a run again."""
+    from retain import api
+
+    typer.echo(api.report(run_dir))
+
+
+@app.command(name="list")
+def list_steps(
+    runs: Runs = RUNS,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file and check its sha256.")
+    ] = False,
+) -> None:
+    """List the finished steps."""
+    from retain import api
+
+    faults = api.list_steps(runs, verify=verify)
+    if faults:
+        raise RetainError("\n".join(faults))
+
+
+@app.command()
+def explain(
+    step: Annotated[str, typer.Argument(help="A step, as `retain plan` or `retain list` names it.")],
+    runs: Runs = RUNS,
+) -> None:
+    """Say why a step is new: which fields differ from the nearest finished ones."""
+    from retain import api
+
+    typer.echo(api.explain(step, runs))
+
+
+@app.command()
+def export(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")],
+    arm: Annotated[str, typer.Argument(help="The arm; ARM-seedK for one of several seeds.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the model.")],
+    runs: Runs = RUNS,
+) -> None:
+    """Copy an arm's last model folder to DIR, on its own."""
+    from retain import api
+
+    typer.echo(api.export(run_name, arm, directory, runs=runs))
+
+
+@app.command()
+def clean(
+    run_name: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Forget this run first.")
+    ] = None,
+    runs: Runs = RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove what no run refers to; say what it frees and what recomputing would cost."""
+    from retain import api
+
+    typer.echo(api.clean(runs, run_name, dry_run=dry_run))
+
+
+@app.command()
+def init(
+    model: Annotated[str, typer.Option(help="A folder, a hub id or embedded:NAME.")],
+    data: Annotated[str, typer.Option(help="Training data: a file, a folder or a hub id.")],
+    test: Annotated[str | None, typer.Option(help="A test of your own, as a file.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the data, as ne.")] = None,
+    memory: Annotated[str, typer.Option(help="Memory of the device, as 24GB.")] = "16GB",
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; the terminal when left out.")
+    ] = None,
+) -> None:
+    """Write a commented recipe that fits the memory."""
+    from retain import api
+
+    text = api.init(model, data, test=test, language=language, memory=memory)
+    if output is None:
+        typer.echo(text)
+        return
+    if output.exists():
+        raise RetainError(f"{output} exists already; name another file with --output")
+    output.write_text(text, encoding="utf-8")
+    typer.echo(f"Wrote {output}. Look at it, then: retain run {output}")
+
+
+@app.command()
+def doctor() -> None:
+    """Show the device, the precision probe, versions, and what will be used."""
+    from retain import api
+
+    typer.echo(api.doctor())
+
+
+@data_app.command()
+def show(
+    source: Annotated[str, typer.Argument(help="embedded:NAME, a file, a folder or a hub id.")],
+    number: Annotated[int, typer.Option("-n", help="How many examples.")] = 3,
+    model: Annotated[
+        str, typer.Option(help="Whose tokenizer and chat template to use.")
+    ] = "embedded:smollm2-135m-instruct",
+    objective: Annotated[str, typer.Option(help="sft or pretrain.")] = "sft",
+) -> None:
+    """Print examples as the model will see them, trained tokens in colour."""
+    from retain import api
+
+    api.show_data(source, number, model=model, objective=objective)
+
+
+@data_app.command()
+def check(
+    source: Annotated[str, typer.Argument(help="embedded:NAME, a file, a folder or a hub id.")],
+    model: Annotated[
+        str | None, typer.Option(help="Count tokens with this model's tokenizer too.")
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="Longest example, in tokens.")] = 1024,
+) -> None:
+    """Name every fault with file and line, and print statistics; exit 1 on any fault."""
+    from retain import api
+
+    faults = api.check_data(source, model=model, max_length=max_length)
+    if faults:
+        raise RetainError(f"{source}: {faults} fault(s), listed above")
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Teach a language model phase after phase, measure what was forgotten, and prevent it."""
+    if version:
+        from retain import __version__
+
+        typer.echo(f"retain {__version__}")
+        raise typer.Exit
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(place: str, text: str) -> tuple[int, ...]:
+    words = _words(text)
+    if not words or not all(word.isdigit() for word in words):
+        raise RetainError(f"{place}: got '{text}'; give numbers with commas between, as 0,1,5")
+    return tuple(int(word) for word in words)
+
+
+def _with_dotted_options(arguments: Sequence[str]) -> list[str]:
+    """Let ``--phases.hindi.train.learning_rate 1e-5`` mean what ``….learning_rate=1e-5`` does."""
+    rewritten: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and "." in name:
+            rewritten.append(f"{name}={value if equals else next(words, '')}")
+        else:
+            rewritten.append(word)
+    return rewritten
+
+
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """Run the command line; the one place where a mistake becomes a message and an exit code."""
+    words = _with_dotted_options(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return app(args=words, prog_name="retain")
+    except RetainError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except GateFailed as gates:
+        typer.echo(f"Gate failed:\n{gates}", err=True)
+        sys.exit(2)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        typer.echo(f"Interrupted. {stop}\nThe same command goes on from here.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Which tasks are meant by some names, and what identifies each: neither torch nor lm-eval here.
+
+A resolved task is a JSON value that goes into the fingerprint of its evaluation step: the sha256 of
+its task file (with what that includes and the functions it calls) and of its data, its version,
+its metrics. Embedded tasks are read from our own task files. Others are found through lm-eval's
+index, which takes seconds to build and is remembered in the cache folder.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from retain.errors import TaskError, did_you_mean
+from retain.evaluate.task_files import TaskFile, find, metric_facts
+
+GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
+GROUPS: Mapping[str, Sequence[str]] = {"general": GENERAL}
+PHASES = "phases"
+PHASE = "phase:"
+METRICS = ("exact_match", "choice", "chrf", "rouge_l", "bits_per_byte")
+VERSIONS = {"lm_eval": 1, "phase": 1, "own": 1}  # of how we drive each kind; raise by hand
+TASK_FILES = Path(__file__).with_name("tasks")
+
+Name = str | Mapping[str, Any]
+Spec = dict[str, Any]
+
+
+def resolve(
+    names: Sequence[Name],
+    *,
+    groups: Mapping[str, Sequence[Name]] | None = None,
+    include_path: Sequence[str | Path] = (),
+    phases: Sequence[str] = (),
+) -> list[Spec]:
+    """The tasks meant, each once, in order of first mention.
+
+    Args:
+        names: Task names, groups (``general``, a recipe's own, lm-eval's), ``phases`` for the
+            held-out split of every phase, ``phase:NAME`` for one, or a test of one's own as
+            ``{name, data, metric}``.
+        groups: Groups of the recipe; one called ``general`` replaces the shipped one.
+        include_path: Folders with lm-eval task files of one's own.
+        phases: Names of the recipe's phases.
+
+    Raises:
+        TaskError: If any name is not known; names all of them, each with the nearest.
+    """
+    specs: dict[str, Spec] = {}
+    unknown: list[str] = []
+    for name in _expanded(names, {**GROUPS, **(groups or {})}, phases):
+        try:
+            for spec in _resolved(name, include_path, phases):
+                specs.setdefault(spec["name"], spec)
+        except TaskError as error:
+            unknown.append(str(error))
+    if unknown:
+        raise TaskError("\n".join(unknown))
+    return list(specs.values())
+
+
+def members(
+    groups: Mapping[str, Sequence[Name]],
+    *,
+    include_path: Sequence[str | Path] = (),
+    phases: Sequence[str] = (),
+) -> dict[str, list[str]]:
+    """The names of the tasks in each group; the shipped groups are there too."""
+    known = {**GROUPS, **groups}
+    return {
+        group: [
+            spec["name"]
+            for spec in resolve(inside, groups=groups, include_path=include_path, phases=phases)
+        ]
+        for group, inside in known.items()
+    }
+
+
+def embedded_tasks() -> list[str]:
+    """Names of the tasks that are shipped with their data embedded."""
+    return sorted(path.stem for path in TASK_FILES.glob("*.yaml"))
+
+
+def main_metric(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, direction and unit of the metric that stands for a resolved task."""
+    found: dict[str, Any] = next(metric for metric in spec["metrics"] if metric["is_main"])
+    return found
+
+
+def _expanded(
+    names: Iterable[Name], groups: Mapping[str, Sequence[Name]], phases: Sequence[str]
+) -> list[Name]:
+    """Groups and ``phases`` replaced by what is in them."""
+    flat: list[Name] = []
+    for name in names:
+        if name == PHASES:
+            flat += [PHASE + phase for phase in phases]
+        elif isinstance(name, str) and name in groups:
+            flat += _expanded(groups[name], {k: v for k, v in groups.items() if k != name}, phases)
+        else:
+            flat.append(name)
+    return flat
+
+
+def _resolved(
+    name: Name, include_path: Sequence[str | Path], phases: Sequence[str]
+) -> list[Spec]:
+    if not isinstance(name, str):
+        return [_own(name)]
+    if name.startswith(PHASE):
+        return [_phase(name, phases)]
+    shipped = TASK_FILES / f"{name}.yaml"
+    if shipped.is_file():
+        return [_of_file(TaskFile(name, "retain", shipped.name))]
+    found = find(name, [Path(folder) for folder in include_path])
+    if isinstance(found, list):
+        return [_of_file(file) for file in found]
+    close = get_close_matches(name, [*embedded_tasks(), *GROUPS, *found.names], n=3, cutoff=0.6)
+    guess = f" Did you mean {' or '.join(repr(one) for one in close)}?" if close else ""
+    raise TaskError(
+        f"unknown task '{name}'.{guess} Shipped: {', '.join((*embedded_tasks(), *GROUPS))}; "
+        f"and lm-eval's {len(found.names)} names (`lm-eval ls tasks`)."
+    )
+
+
+def _phase(name: str, phases: Sequence[str]) -> Spec:
+    if name.removeprefix(PHASE) not in phases:
+        raise TaskError(did_you_mean("phase", name.removeprefix(PHASE), list(phases)))
+    return {
+        "name": name,
+        "kind": "phase",
+        "version": VERSIONS["phase"],
+        "metrics": [
+            metric_facts(metric, is_main=metric in ("acc", "bits_per_byte"))
+            for metric in ("acc", "bits_per_byte", "chrf", "exact_match")
+        ],
+    }
+
+
+def _own(given: Mapping[str, Any]) -> Spec:
+    from retain.data.sources import identity
+
+    wanted = {"name", "data", "metric"}
+    if set(given) != wanted or not all(isinstance(value, str) for value in given.values()):
+        got = ", ".join(f"{key}: {value!r}" for key, value in given.items())
+        raise TaskError(f"a test of one's own has name, data and metric, each a string; got {got}")
+    if given["metric"] not in METRICS:
+        what = f"metric of the test '{given['name']}':"
+        raise TaskError(did_you_mean(what, given["metric"], list(METRICS)))
+    metric = {"choice": "acc"}.get(given["metric"], given["metric"])
+    return {
+        **given,
+        "kind": "own",
+        "version": VERSIONS["own"],
+        "data_sha256": identity(given["data"]),
+        "metrics": [metric_facts(metric, is_main=True)],
+    }
+
+
+def _of_file(file: TaskFile) -> Spec:
+    """The task in a file, without importing lm-eval."""
+    text = file.read()
+    metadata = text.config.get("metadata") or {}
+    spec = {
+        "name": file.name,
+        "kind": "lm_eval",
+        "version": VERSIONS["lm_eval"],
+        "task_version": str(metadata.get("version", "")),
+        "lm_eval": version("lm_eval"),
+        "file": {"root": file.root, "path": file.path, "overrides": dict(file.overrides)},
+        "sha256": text.sha256,
+        "output_type": text.config.get("output_type", "generate_until"),
+        "metrics": text.metrics,
+    }
+    data = metadata.get("data") if file.root == "retain" else None
+    if data is None:
+        return spec
+    from retain.embedded import identity
+
+    return spec | {"data": f"embedded:{data}", "data_sha256": identity(data)}

@@ -1,0 +1,247 @@
+"""Tasks made of examples: a phase's held-out split, and a user's own test.
+
+What an example has decides how it is asked: choices by the log-likelihood of each after the
+chat-rendered prompt; a reference by its bits per byte, and by what the model writes; a text by its
+bits per byte. Prompts and answers are encoded exactly as training encodes them.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retain.data.example import Example
+from retain.data.render import continuation_tokens, continuations, prompt_tokens, with_shots
+from retain.errors import TaskError
+from retain.evaluate import text_metrics
+from retain.evaluate.engine import Engine
+from retain.evaluate.generate import Prompt
+from retain.evaluate.items import Item, divide, rank
+from retain.evaluate.packing import Answer, Request
+from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
+from retain.evaluate.tokens import rolling_windows
+
+GENERATION_LIMIT = 64  # items whose answer is written out; the rest is scored by likelihood alone
+MAX_ANSWER_TOKENS = 256
+WRITTEN: dict[str, Callable[[str, str], float]] = {
+    "exact_match": text_metrics.exact_match,
+    "chrf": text_metrics.chrf,
+    "rouge_l": text_metrics.rouge_l,
+}
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("acc", True, "fraction", False),
+        Metric("exact_match", True, "fraction", False),
+        Metric("chrf", True, "points", False),
+        Metric("rouge_l", True, "fraction", False),
+        Metric("bits_per_byte", False, "bits/byte", False, "ratio"),
+    )
+}
+TRANSCRIPT_ENDS = ["\n\nUser:", "\n\nAssistant:"]
+
+
+@dataclass
+class ExampleTask:
+    """Examples with their roles, asked of one model.
+
+    Attributes:
+        name: Its name in every table.
+        scored: The items in their fixed order, each with its example.
+        pool: Examples kept as shots, in the order they are drawn.
+        engine: The model that is asked, for its tokenizer and length.
+        written: Metrics of what the model writes.
+        num_written: How many items are written out.
+        main: The metric that stands for the task; None takes accuracy, else bits per byte.
+        notes: What a reader of its scores should know.
+    """
+
+    name: str
+    scored: list[tuple[Item, Example]]
+    pool: list[Example]
+    engine: Engine
+    written: tuple[str, ...] = ("chrf", "exact_match")
+    num_written: int = GENERATION_LIMIT
+    main: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def shots(self, wanted: Sequence[int]) -> list[int]:
+        """All that are wanted; running text takes none, so it is asked at 0."""
+        if all(example.text is not None for _, example in self.scored):
+            return [0]
+        if max(wanted) > len(self.pool):
+            raise TaskError(
+                f"{self.name}: {max(wanted)} shots asked, its pool has {len(self.pool)}. "
+                "Ask for fewer, or hold out more examples."
+            )
+        return list(wanted)
+
+    def questions(self, num_fewshot: int) -> list[Question]:
+        """Its items, rendered with their shots."""
+        asked = []
+        for number, (item, example) in enumerate(self.scored):
+            shown = with_shots(example, self.pool[:num_fewshot])
+            tokens = tuple(prompt_tokens(shown, self.engine.tokenizer))
+            calls = self._calls(example, shown, tokens, f"{self.name}, item {item.key[:16]}")
+            if number >= self.num_written:
+                calls = [call for call in calls if not isinstance(call, Prompt)]
+            prompt = self.engine.tokenizer.decode(tokens) if tokens else example.text or ""
+            asked.append(Question(item, num_fewshot, calls, prompt, example))
+        return asked
+
+    def _calls(
+        self, example: Example, shown: Example, context: tuple[int, ...], called: str
+    ) -> list[Call]:
+        tokenizer = self.engine.tokenizer
+        if example.text is not None:
+            return list(self._windows(example.text, called))
+        answers = [
+            Request(context, tuple(continuation_tokens(text, tokenizer)), called)
+            for text in continuations(shown, tokenizer)
+        ]
+        if example.choices or example.reference is None or not self.written:
+            return list(answers)
+        return [*answers, self.prompt(context, len(answers[0].continuation), called)]
+
+    def _windows(self, text: str, called: str) -> list[Request]:
+        encoder = self.engine.encoder
+        (tokens,) = encoder.encode([text], add_special_tokens=False)
+        windows = rolling_windows(tokens, encoder.prefix_token_id, self.engine.max_length)
+        return [Request(*window, called) for window in windows]
+
+    def prompt(self, context: tuple[int, ...], num_expected: int, called: str) -> Prompt:
+        """A prompt whose answer may be up to twice as long as expected, in steps of two."""
+        limit = 16
+        while limit < min(2 * num_expected, MAX_ANSWER_TOKENS):
+            limit *= 2
+        ends = [] if self.engine.tokenizer.chat_template else TRANSCRIPT_ENDS
+        options = {"until": ends, "max_gen_toks": limit, "do_sample": False}
+        return Prompt(self.engine.tokenizer.decode(context), options, called, context)
+
+    def outcomes(
+        self, questions: Sequence[Question], replies: Sequence[Sequence[Reply]]
+    ) -> list[Outcome]:
+        """The score of each question."""
+        return [
+            self._outcome(question.document, replied)
+            for question, replied in zip(questions, replies, strict=True)
+        ]
+
+    def _outcome(self, example: Example, replies: Sequence[Reply]) -> Outcome:
+        logprobs = [reply.loglikelihood for reply in replies if isinstance(reply, Answer)]
+        if example.choices and example.answer is not None:
+            best = max(range(len(logprobs)), key=logprobs.__getitem__)
+            return Outcome(
+                metrics={"acc": float(best == example.answer)},
+                prediction=example.choices[best],
+                target=example.choices[example.answer],
+                choice_logprobs=logprobs,
+                choice_bytes=[len(choice.encode()) for choice in example.choices],
+                answer=example.answer,
+            )
+        scored = example.text if example.text is not None else example.reference or ""
+        outcome = Outcome(target=scored[:200], nats=-sum(logprobs), num_bytes=len(scored.encode()))
+        from_one = outcome.nats, outcome.num_bytes
+        outcome.metrics["bits_per_byte"] = _bits(*from_one)  # type: ignore[arg-type]
+        for text in (reply for reply in replies if isinstance(reply, str)):
+            outcome.prediction = outcome.response = text
+            outcome.metrics |= {name: WRITTEN[name](text.strip(), scored) for name in self.written}
+        return outcome
+
+    def metrics(self, outcomes: Sequence[Outcome]) -> list[Metric]:
+        """The metrics that any item has; one of them is the main one."""
+        names = {name for outcome in outcomes for name in outcome.metrics}
+        main = self.main or ("acc" if "acc" in names else "bits_per_byte")
+        return [
+            Metric(m.name, m.higher_is_better, m.unit, m.name == main, m.aggregation)
+            for m in METRICS.values()
+            if m.name in names
+        ]
+
+    def aggregate(self, metric: Metric, outcomes: Sequence[Outcome]) -> float:
+        """Never asked: all its metrics are means or ratios."""
+        raise TaskError(f"{self.name}: {metric.name} is no metric of the corpus")
+
+
+def _bits(nats: float, num_bytes: int) -> float:
+    from math import log
+
+    return nats / log(2) / num_bytes
+
+
+def phase_task(name: str, held_out: Path, engine: Engine, limit: int | None) -> ExampleTask:
+    """The held-out split of a phase as a task; roles and pool are those of the file.
+
+    Args:
+        name: ``phase:NAME``.
+        held_out: ``heldout.jsonl`` of the phase's data step.
+        engine: The model that is asked.
+        limit: Score only the first so many of the fixed order.
+
+    Raises:
+        TaskError: If nothing is held out.
+    """
+    rows = [json.loads(line) for line in held_out.read_text("utf-8").splitlines()]
+    found = [(Example.from_json(row), row["role"]) for row in rows]
+    found.sort(key=lambda pair: rank("order", pair[0].id))
+    scored = [
+        (Item(example.id, example.item, role, index), example)
+        for index, (example, role) in enumerate(found)
+        if role != "pool"
+    ]
+    if not scored:
+        raise TaskError(f"{name}: its data has no held-out item to score; raise held_out")
+    pool = [example for example, role in found if role == "pool" and example.text is None]
+    task = ExampleTask(name, scored[:limit], pool, engine)
+    task.notes += _limit_note(limit, len(scored))
+    return task
+
+
+def own_task(spec: dict[str, Any], engine: Engine, limit: int | None) -> ExampleTask:
+    """A user's own test, as ``catalog.resolve`` gives it.
+
+    Raises:
+        TaskError: If an example lacks what the metric needs.
+        DataError: If the data is broken.
+    """
+    from retain.data.sources import load
+
+    name, metric = spec["name"], spec["metric"]
+    examples = load(spec["data"]).examples
+    _check_fits(name, metric, examples)
+    division = divide(
+        [example.id for example in examples],
+        [example.item for example in examples],
+        keep_pool=any(example.text is None for example in examples),
+        limit=limit,
+    )
+    main = {"choice": "acc"}.get(metric, metric)
+    task = ExampleTask(
+        name,
+        [(item, examples[item.index]) for item in division.items],
+        [examples[index] for index in division.pool],
+        engine,
+        written=(metric,) if metric in WRITTEN else (),
+        num_written=len(division.items),
+        main=main,
+    )
+    task.notes += _limit_note(limit, division.num_available)
+    return task
+
+
+def _check_fits(name: str, metric: str, examples: Sequence[Example]) -> None:
+    for number, example in enumerate(examples, start=1):
+        has_answer = example.choices is not None and example.answer is not None
+        if metric == "choice" and not has_answer:
+            raise TaskError(f"{name}: metric choice needs choices and an answer; row {number} has none")
+        if metric in WRITTEN and example.reference is None:
+            raise TaskError(f"{name}: metric {metric} needs a reference answer; row {number} has none")
+        if metric == "bits_per_byte" and has_answer:
+            raise TaskError(f"{name}: row {number} has choices; its metric is choice")
+
+
+def _limit_note(limit: int | None, available: int) -> list[str]:
+    if limit is None or limit <= available:
+        return []
+    return [f"limit {limit} is larger than the data: all {available} items are scored"]

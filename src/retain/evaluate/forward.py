@@ -1,0 +1,193 @@
+"""How a row of documents is computed: as a tree, as a padded batch, or with an encoder.
+
+Shapes: T tokens of a row, B documents, L longest document, N scored positions, D width,
+V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Protocol
+
+import torch
+
+from retain.evaluate.head import Head, chunk_length
+from retain.evaluate.packing import Answer, Document, Request, Row, Target, chains, rows, trees
+from retain.model.attention import Layout, tree_attention
+
+
+class Path(Protocol):
+    """One way to score requests; which one is taken is found by trying.
+
+    Attributes:
+        name: What the record says.
+    """
+
+    name: str
+
+    def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
+        """What is computed together."""
+        ...
+
+    def answer(self, row: Row) -> list[Answer]:
+        """An answer per target of the row, in order."""
+        ...
+
+
+@dataclass
+class TreePath:
+    """Documents lie end to end in one row, the choices of a question as branches of its stem."""
+
+    model: Any
+    name: str = "tree"
+
+    def __post_init__(self) -> None:
+        self.head = Head(self.model)
+
+    def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
+        """One document per context."""
+        return rows(trees(requests), budget_tokens, padded=False)
+
+    def answer(self, row: Row) -> list[Answer]:
+        """Run the row once; the head sees the scored positions only."""
+        layout = Layout(
+            tuple(len(document.stem) for document in row),
+            tuple(tuple(map(len, document.branches)) for document in row),
+        )
+        device = self.model.device
+        tokens_T = torch.tensor([token for doc in row for token in doc.tokens], device=device)
+        positions_T = torch.tensor(layout.positions(), device=device)
+        with tree_attention(self.head.model, layout):
+            hidden = self.head.hidden(
+                input_ids=tokens_T[None], position_ids=positions_T[None], attention_mask=None
+            )
+        starts = [0, *accumulate(document.num_tokens for document in row)]
+        return _score(self.head, hidden[0], row, starts)
+
+
+@dataclass
+class PaddedPath:
+    """Each input by itself, padded to the longest of its batch: for models that share nothing."""
+
+    model: Any
+    name: str = "padded"
+
+    def __post_init__(self) -> None:
+        self.head = Head(self.model)
+
+    def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
+        """One document per distinct input."""
+        return rows(chains(requests), budget_tokens, padded=True)
+
+    def answer(self, row: Row) -> list[Answer]:
+        """Run the batch once; the head sees the scored positions only."""
+        hidden_BLD = self.head.hidden(input_ids=_padded(row, self.model.device))
+        length = hidden_BLD.shape[1]
+        return _score(self.head, hidden_BLD.flatten(0, 1), row, range(0, len(row) * length, length))
+
+
+@dataclass
+class WholePath(PaddedPath):
+    """A padded batch with logits everywhere: for models whose head cannot be run apart."""
+
+    name: str = "whole"
+
+    def __post_init__(self) -> None:
+        pass
+
+    def answer(self, row: Row) -> list[Answer]:
+        """Run the batch once, head included."""
+        logits_BLV = self.model(input_ids=_padded(row, self.model.device), use_cache=False).logits
+        length = logits_BLV.shape[1]
+        flat = logits_BLV.flatten(0, 1)
+        return _score(_Given(flat), flat, row, range(0, len(row) * length, length))
+
+
+@dataclass
+class EncoderPath:
+    """An encoder reads the context, the decoder is scored on the continuation."""
+
+    model: Any
+    name: str = "encoder-decoder"
+
+    def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
+        """One document per request: its context is the stem, its continuation the branch."""
+        documents = []
+        for index, request in enumerate(requests):
+            scored = request.continuation
+            target = Target((index,), tuple(range(len(scored))), scored)
+            documents.append(Document(request.context, (scored,), (target,)))
+        return rows(documents, budget_tokens, padded=True)
+
+    def answer(self, row: Row) -> list[Answer]:
+        """Run the batch once, as the harness does: labels shifted right by the model itself."""
+        device = self.model.device
+        inputs_BL = _padded([Document(doc.stem) for doc in row], device)
+        lengths_B1 = torch.tensor([[len(doc.stem)] for doc in row], device=device)
+        mask_BL = torch.arange(inputs_BL.shape[1], device=device)[None] < lengths_B1
+        labels = _padded([Document(doc.branches[0]) for doc in row], device)
+        logits_BLV = self.model(
+            input_ids=inputs_BL, attention_mask=mask_BL.long(), labels=labels
+        ).logits
+        length = logits_BLV.shape[1]
+        flat = logits_BLV.flatten(0, 1)
+        return _score(_Given(flat), flat, row, range(0, len(row) * length, length))
+
+
+class _Given:
+    """Stands for the head where logits were computed with the trunk."""
+
+    def __init__(self, logits_NV: torch.Tensor) -> None:
+        self.chunk_length = chunk_length(logits_NV.shape[-1])
+
+    def logits(self, logits_NV: torch.Tensor) -> torch.Tensor:
+        """The logits in fp32."""
+        return logits_NV.float()
+
+
+def _padded(documents: Sequence[Document], device: torch.device) -> torch.Tensor:
+    """Tokens [B, L] with zeros on the right, which no causal position before them sees."""
+    return torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(document.tokens, device=device) for document in documents], batch_first=True
+    )
+
+
+def _score(
+    head: Head | _Given, hidden_TD: torch.Tensor, row: Row, starts: Sequence[int]
+) -> list[Answer]:
+    """Answers of all targets of a row, from the states (or logits) at every position.
+
+    Args:
+        head: What makes logits of states.
+        hidden_TD: States of all positions, flat.
+        row: The documents.
+        starts: Where each document starts among the positions.
+    """
+    targets = [
+        (start, target)
+        for start, document in zip(starts, row, strict=False)
+        for target in document.targets
+    ]
+    device = hidden_TD.device
+    where = [start + position for start, target in targets for position in target.positions]
+    token_N = torch.tensor([token for _, t in targets for token in t.tokens], device=device)
+    places_U, place_N = torch.tensor(where, device=device).unique(return_inverse=True)
+    loglikelihood_N = torch.empty(len(where), dtype=torch.float32, device=device)
+    greedy_N = torch.empty(len(where), dtype=torch.bool, device=device)
+    for first, logits_UV in _chunks(head, hidden_TD[places_U]):
+        inside_N = (place_N >= first) & (place_N < first + len(logits_UV))
+        row_N, wanted_N = place_N[inside_N] - first, token_N[inside_N]
+        normaliser_U = logits_UV.logsumexp(-1)
+        loglikelihood_N[inside_N] = logits_UV[row_N, wanted_N] - normaliser_U[row_N]
+        greedy_N[inside_N] = logits_UV.argmax(-1)[row_N] == wanted_N
+    sizes = [len(target.tokens) for _, target in targets]
+    sums = [float(part.sum()) for part in loglikelihood_N.cpu().double().split(sizes)]
+    greedy = [bool(part.all()) for part in greedy_N.cpu().split(sizes)]
+    return [Answer(total, all_best) for total, all_best in zip(sums, greedy, strict=True)]
+
+
+def _chunks(head: Head | _Given, hidden_UD: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """The first row's index and logits of one chunk of positions after the other."""
+    length = head.chunk_length
+    for first in range(0, len(hidden_UD), length):
+        yield first, head.logits(hidden_UD[first : first + length])

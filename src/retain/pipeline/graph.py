@@ -1,0 +1,342 @@
+"""The steps of a recipe and what each builds on; making them runs nothing and loads no library.
+
+One cell is one arm of one seed. Its phases follow each other; arms that agree on a phase and on all
+before it get the same steps, by fingerprint, and share them without being told to.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from random import Random
+from typing import Any
+
+from retain.methods.base import Method, MixSource, Past, Source, overrides
+from retain.pipeline.kinds import KINDS
+from retain.pipeline.resolve import Resolved
+from retain.recipe import Cell, CellPhase, Phase, Train
+from retain.steps.step import Step, as_name
+
+NEW = "new"
+IN_TRAINING = ("prepare", "penalty", "project", "after_step")
+"""Hooks that act inside the train step."""
+NOT_OF_TRAINING = (
+    "num_train_epochs", "max_steps", "batch_size", "batch_tokens", "max_length", "packing",
+    "completion_only_loss",
+)  # fmt: skip
+"""Training settings that shape the mix alone: the train step sees them through it."""
+NOT_OF_RESULTS = ("save_steps",)
+"""Training settings that change no result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a score matrix: a checkpoint and what is scored of it.
+
+    Attributes:
+        phase_index: 0 is the base model.
+        train: The step that trained the phase; None in row 0.
+        mix: What it trained on; None in row 0.
+        model: The step whose ``model/`` is the checkpoint (train or finish); None: the base model.
+        evaluations: Task name to the step that scores it.
+        planned: The phase as the arm runs it, with the methods active in it; None in row 0.
+    """
+
+    variant: str
+    arm: str
+    seed: int
+    phase_index: int
+    phase: str
+    train: Step | None = None
+    mix: Step | None = None
+    model: Step | None = None
+    evaluations: Mapping[str, Step] = field(default_factory=dict)
+    planned: CellPhase | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All steps of a recipe, inputs before what reads them, and how they make score matrices.
+
+    Attributes:
+        steps: Each once, in the order to carry them out.
+        rows: By variant, arm, seed and phase.
+        data: Variant and phase to its data step.
+        sources: Data step to where its sources lie.
+    """
+
+    steps: tuple[Step, ...]
+    rows: tuple[Row, ...]
+    data: Mapping[tuple[str, str], Step]
+    sources: Mapping[Step, tuple[Source, ...]]
+
+
+def build(resolved: Resolved) -> Graph:
+    """The graph of a recipe whose outside facts (models, data, tasks, precision) are resolved."""
+    return _Builder(resolved).graph()
+
+
+class _Builder:
+    """Collects steps; a step that is already there is not added again."""
+
+    def __init__(self, resolved: Resolved) -> None:
+        self.resolved = resolved
+        self.steps: dict[Step, None] = {}
+        self.data: dict[tuple[str, str], Step] = {}
+        self.sources: dict[Step, tuple[Source, ...]] = {}
+        self.rows: list[Row] = []
+
+    def graph(self) -> Graph:
+        for cell in self.resolved.cells:
+            for phase in cell.recipe.phases:
+                if (cell.variant, phase.name) not in self.data:
+                    self.data[cell.variant, phase.name] = self.phase_data(phase)
+        self.check_leaks()
+        for cell in self.resolved.cells:
+            self.rows.extend(self.rows_of(cell))
+        return Graph(tuple(self.steps), tuple(self.rows), self.data, self.sources)
+
+    def add(self, kind: str, name: str, settings: Mapping[str, Any], **parts: Any) -> Step:
+        """A step of a kind, at the kind's version."""
+        step = Step(kind, as_name(name), KINDS[kind].version, settings, **parts)
+        self.steps.setdefault(step)
+        return step
+
+    # ------------------------------------------------------------ data
+
+    def phase_data(self, phase: Phase) -> Step:
+        held_out = phase.held_out.model_dump(exclude_none=True)
+        return self.data_step(phase.name, phase.data, held_out)
+
+    def data_step(
+        self, name: str, sources: Sequence[Source], held_out: Mapping[str, Any] | None
+    ) -> Step:
+        settings = {
+            "sources": [self.resolved.source_settings(source) for source in sources],
+            "held_out": held_out,
+        }
+        files = {
+            f"{number}:{label}": digest
+            for number, source in enumerate(sources)
+            for label, digest in self.resolved.source_files(source).items()
+        }
+        step = self.add("data", name, settings, files=files)
+        self.sources[step] = tuple(sources)
+        return step
+
+    def check_leaks(self) -> None:
+        """A step that stops the run where a training example is also an evaluated item."""
+        seen: dict[Step, bool] = {}
+        for cell in self.resolved.cells:
+            for phase in cell.recipe.phases:
+                seen[self.data[cell.variant, phase.name]] = phase.allow_overlap
+            for planned in cell.phases:
+                for method in planned.methods:
+                    for role, sources in method.data().items():
+                        seen.setdefault(self.data_step(role, sources, None), False)
+        tasks = [spec for spec in self.resolved.tasks.values() if spec["kind"] != "phase"]
+        inputs = {f"data:{number}": step for number, step in enumerate(seen)}
+        allowed = [f"data:{number}" for number, step in enumerate(seen) if seen[step]]
+        settings = {"tasks": tasks, "limit": self.resolved.recipe.evaluate.limit}
+        self.leak = self.add("leak", "leak", settings | {"allow": allowed}, inputs=inputs)
+
+    # ------------------------------------------------------------ one arm of one seed
+
+    def rows_of(self, cell: Cell) -> Iterator[Row]:
+        names = {"variant": cell.variant, "arm": cell.arm, "seed": cell.seed}
+        yield Row(
+            **names, phase_index=0, phase="base", evaluations=self.evaluations(cell, "base", None)
+        )
+        model: Step | None = None
+        memories: dict[str, Step] = {}
+        checkpoints: dict[str, Step] = {}
+        for position, planned in enumerate(cell.phases):
+            before = tuple(one.name for one in cell.phases[:position])
+            mix = self.mix(cell, planned, Past(phases=before))
+            choice = self.trainable(cell, planned, model, checkpoints)
+            train = self.train(cell, planned, mix, model, choice, memories)
+            model = self.finish(cell, planned, train, checkpoints)
+            checkpoints[planned.name] = model
+            memories |= self.remember(cell, position, mix, model)
+            yield Row(
+                **names,
+                phase_index=planned.index,
+                phase=planned.name,
+                train=train,
+                mix=mix,
+                model=model,
+                evaluations=self.evaluations(cell, f"{planned.name}-{cell.arm}", model),
+                planned=planned,
+            )
+
+    def mix(self, cell: Cell, planned: CellPhase, past: Past) -> Step:
+        inputs, parts = {}, []
+        for part in planned.parts:
+            role = NEW if len(planned.parts) == 1 else f"{NEW}:{part.phase.name}"
+            inputs[role] = self.data[cell.variant, part.phase.name]
+            parts.append({"role": role, **_of_mix(part.train)})
+        sources: list[MixSource] = []
+        for number, method in enumerate(planned.methods):
+            rng = generator(cell.seed, planned.name, method.name, str(number))
+            sources.extend(method.sources(past, (), rng))
+            for role, data in method.data().items():
+                inputs[role] = self.data_step(role, data, None)
+        objectives = {}
+        for phase, role in past.data.items():
+            if any(source.role == role for source in sources):
+                inputs[role] = self.data[cell.variant, phase]
+                objectives[role] = _of_mix(cell.recipe.phase(phase).train)
+        settings = {
+            "parts": parts,
+            "sources": [source.spec() for source in sources],
+            "past": objectives,
+            "seed": cell.seed,
+            "budget": cell.recipe.budget if sources else "same_new_data",
+        }
+        files = {"model": self.resolved.model(cell)["sha256"]}
+        name = f"{planned.name}-{cell.arm}" if sources else planned.name
+        return self.add("mix", name, settings, inputs=inputs, files=files)
+
+    def trainable(
+        self,
+        cell: Cell,
+        planned: CellPhase,
+        model: Step | None,
+        checkpoints: Mapping[str, Step],
+    ) -> Step | None:
+        choosing = [method for method in planned.methods if overrides(method, "trainable")]
+        if not choosing:
+            return None
+        settings = {
+            "methods": [method.spec() for method in choosing],
+            "seed": cell.seed,
+            "phase": planned.name,
+            "history": list(checkpoints),
+        }
+        inputs = _checkpoint_inputs(model, checkpoints)
+        files = {"model": self.resolved.model(cell)["sha256"]}
+        name = f"{planned.name}-{cell.arm}"
+        return self.add("trainable", name, settings, inputs=inputs, files=files)
+
+    def train(
+        self,
+        cell: Cell,
+        planned: CellPhase,
+        mix: Step,
+        model: Step | None,
+        choice: Step | None,
+        memories: Mapping[str, Step],
+    ) -> Step:
+        acting = [m for m in planned.methods if any(overrides(m, hook) for hook in IN_TRAINING)]
+        settings = {
+            key: value
+            for key, value in planned.train.model_dump().items()
+            if key not in (*NOT_OF_TRAINING, *NOT_OF_RESULTS) and value is not None
+        }
+        settings |= {
+            "precision": self.resolved.precision(planned.train.precision),
+            "seed": cell.seed,
+            "phase": planned.name,
+            "model": {"reference": self.resolved.model_name(cell)},
+            "methods": [method.spec() for method in acting],
+        }
+        inputs = {"mix": mix}
+        if model is not None:
+            inputs["model"] = model
+        if choice is not None:
+            inputs["trainable"] = choice
+        if any(overrides(m, "penalty") or overrides(m, "project") or overrides(m, "after_step")
+               for m in acting):  # fmt: skip
+            inputs |= memories
+        files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
+        name = planned.name if not planned.methods else f"{planned.name}-{cell.arm}"
+        return self.add("train", name, settings, inputs=inputs, files=files)
+
+    def finish(
+        self,
+        cell: Cell,
+        planned: CellPhase,
+        train: Step,
+        checkpoints: Mapping[str, Step],
+    ) -> Step:
+        finishing = [method for method in planned.methods if overrides(method, "finish")]
+        if not finishing:
+            return train
+        settings = {
+            "methods": [method.spec() for method in finishing],
+            "phase": planned.name,
+            "history": list(checkpoints),
+            "model": {"reference": self.resolved.model_name(cell)},
+        }
+        inputs = _checkpoint_inputs(train, checkpoints)
+        files = {"model": self.resolved.model(cell)["sha256"]}
+        name = f"{planned.name}-{cell.arm}"
+        return self.add("finish", name, settings, inputs=inputs, files=files)
+
+    def remember(self, cell: Cell, position: int, mix: Step, model: Step) -> dict[str, Step]:
+        """What methods of later phases keep of this one."""
+        planned = cell.phases[position]
+        found: dict[str, Step] = {}
+        for later in cell.phases[position + 1 :]:
+            for method in later.methods:
+                if overrides(method, "remember"):
+                    role = f"memory:{method.name}:{planned.name}"
+                    settings = {
+                        "methods": [method.spec()],
+                        "seed": cell.seed,
+                        "phase": planned.name,
+                        "phase_index": planned.index,
+                        "precision": self.resolved.precision(planned.train.precision),
+                    }
+                    found[role] = self.add(
+                        "remember",
+                        f"{planned.name}-{method.name}",
+                        settings,
+                        inputs={"mix": mix, "model": model},
+                    )
+        return found
+
+    # ------------------------------------------------------------ scores
+
+    def evaluations(self, cell: Cell, name: str, model: Step | None) -> dict[str, Step]:
+        return {
+            task: self.evaluation(cell, name, model, task)
+            for task in cell.recipe.task_names()
+        }
+
+    def evaluation(self, cell: Cell, name: str, model: Step | None, task: str) -> Step:
+        spec = self.resolved.tasks[task]
+        evaluate = cell.recipe.evaluate
+        settings = {
+            "task": spec,
+            "num_fewshot": sorted(set(evaluate.num_fewshot)),
+            "limit": evaluate.limit,
+            "compat": evaluate.compat,
+            "precision": self.resolved.precision("auto"),
+        }
+        inputs: dict[str, Step] = {}
+        if model is not None:
+            inputs["model"] = model
+        if spec["kind"] == "phase":
+            inputs["data"] = self.data[cell.variant, spec["phase"]]
+        files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
+        step_name = f"{task.removeprefix('phase:')}-{name}"
+        step = Step("evaluate", as_name(step_name), KINDS["evaluate"].version, settings, inputs, files)
+        self.steps.setdefault(step)
+        return step
+
+
+def generator(seed: int, *names: str) -> Random:
+    """A consumer's own generator: from the seed and its name, and from nothing else."""
+    text = "/".join((str(seed), *names))
+    return Random(int.from_bytes(sha256(text.encode()).digest()[:8], "big"))
+
+
+def _of_mix(train: Train) -> dict[str, Any]:
+    """The training settings that shape a mix."""
+    values = {key: getattr(train, key) for key in ("objective", *NOT_OF_TRAINING)}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _checkpoint_inputs(model: Step | None, checkpoints: Mapping[str, Step]) -> dict[str, Step]:
+    inputs = {f"checkpoint:{phase}": step for phase, step in checkpoints.items()}
+    return inputs if model is None else {**inputs, "model": model}

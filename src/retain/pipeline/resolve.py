@@ -1,0 +1,97 @@
+"""The outside facts a recipe's steps depend on, settled before the graph is made.
+
+Which precision `auto` means on this machine, what identifies each model and each source, which task
+a name stands for: read once, without loading torch, and written into ``recipe.resolved.yaml``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retain.methods.base import Source
+from retain.model.reference import kind
+from retain.recipe import Cell, Recipe, expand
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe with its outside facts.
+
+    Attributes:
+        recipe: As read.
+        cells: Every arm of every seed of every variant, with its phases.
+        models: Reference and revision of a base model to its identity (``sha256``, …).
+        tasks: Name of a scored task to what a fingerprint says of it.
+        precisions: Asked precision to the effective one.
+        files: Source to its files' labels and sha256.
+    """
+
+    recipe: Recipe
+    cells: tuple[Cell, ...]
+    models: Mapping[tuple[str, str | None], Mapping[str, str]]
+    tasks: Mapping[str, Mapping[str, Any]]
+    precisions: Mapping[str, str]
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def model(self, cell: Cell) -> Mapping[str, str]:
+        """The identity of the base model that a cell starts from."""
+        return self.models[cell.recipe.model, cell.recipe.revision]
+
+    def model_name(self, cell: Cell) -> str:
+        """How cards call the base model: a hub id or embedded name as it is, a path by its end."""
+        reference = cell.recipe.model
+        is_path = kind(reference) in ("folder", "gguf")
+        return Path(reference).name if is_path else reference
+
+    def precision(self, asked: str) -> str:
+        """``fp32`` or ``bf16``."""
+        return self.precisions[asked]
+
+    def source_settings(self, source: Source) -> dict[str, Any]:
+        """What of a source is a setting: all but where it lies."""
+        kept = ("split", "format", "sample", "share", "loss_weight")
+        values = {key: getattr(source, key) for key in kept}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def source_files(self, source: Source) -> Mapping[str, str]:
+        """Labels and sha256 of the files behind a source."""
+        return self.files[source.source]
+
+
+def resolve(recipe: Recipe) -> Resolved:
+    """Find the outside facts; fetches no package and no weights.
+
+    Raises:
+        RetainError: If a model, a source or a task is not there.
+    """
+    from retain.data.sources import identity as source_identity
+    from retain.evaluate import catalog
+    from retain.model.precision import resolve as resolve_precision
+    from retain.model.reference import identity as model_identity
+
+    cells = expand(recipe)
+    recipes = {cell.variant: cell.recipe for cell in cells}
+    models = {
+        (one.model, one.revision): model_identity(one.model, one.revision)
+        for one in recipes.values()
+    }
+    precisions = {"auto": resolve_precision("auto"), "fp32": "fp32", "bf16": "bf16"}
+    tasks: dict[str, Mapping[str, Any]] = {}
+    for one in recipes.values():
+        evaluate = one.evaluate
+        names = [t if isinstance(t, str) else t.model_dump() for t in evaluate.tasks]
+        include = () if evaluate.include_path is None else (evaluate.include_path,)
+        for spec in catalog.resolve(
+            names, groups=evaluate.groups, include_path=include, phases=one.phase_names
+        ):
+            tasks[spec["name"]] = spec
+    sources = {source.source for one in recipes.values() for p in one.phases for source in p.data}
+    for cell in cells:
+        for phase in cell.phases:
+            for method in phase.methods:
+                for listed in method.data().values():
+                    sources |= {source.source for source in listed}
+    files = {name: source_identity(name) for name in sorted(sources)}
+    return Resolved(recipe, cells, models, tasks, precisions, files)
+

@@ -1,0 +1,254 @@
+"""What concerns several parts of a recipe at once.
+
+Each check is given the parts that are sound by themselves, so that a fault in one part does not
+hide a fault between two others.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from retain.errors import RecipeError
+from retain.methods.base import Method, overrides
+from retain.recipe.acting import PHASE_HOOKS, acts_in, plan, planner
+from retain.recipe.arm import Arm
+from retain.recipe.faults import Fault, translate, unknown
+from retain.recipe.model import Evaluate, Gate, OwnTest, Phase
+from retain.recipe.train import Train
+
+RESERVED = ("joint", "base", "all", "after_first")  # words that mean something beside phase names
+DATA_KEYS = (
+    "objective",
+    "max_steps",
+    "num_train_epochs",
+    "batch_size",
+    "batch_tokens",
+)  # what a joint phase takes from each phase's own training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The sound parts of a recipe.
+
+    Attributes:
+        phase_names: Every phase's name, as far as it has one, sound or not.
+        phases: The phases; None unless all are sound.
+        arm_names: Every arm's name, sound or not.
+        arms: The sound arms.
+        evaluate: None unless sound.
+        gates: The sound gates by their place in the list.
+        seeds: None unless sound.
+    """
+
+    phase_names: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] | None = None
+    arm_names: tuple[str, ...] = ()
+    arms: Mapping[str, Arm] = field(default_factory=dict)
+    evaluate: Evaluate | None = None
+    gates: Mapping[int, Gate] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
+
+
+def cross_faults(parts: Parts) -> list[Fault]:
+    """Every fault between the parts."""
+    faults = [*_phase_names(parts.phase_names), *_seeds(parts.seeds or ())]
+    if parts.phase_names:
+        for name, arm in parts.arms.items():
+            at = ("arms", name)
+            faults += [Fault((*at, *one.loc), one.message) for one in _arm(arm, parts)]
+    if parts.evaluate is not None:
+        faults += _evaluate(parts.evaluate, parts.phase_names)
+    for index, gate in parts.gates.items():
+        faults += [Fault(("fail_if", index, *one.loc), one.message) for one in _gate(gate, parts)]
+    return faults
+
+
+def _phase_names(names: Sequence[str]) -> Iterator[Fault]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            first = names.index(name)
+            text = f"'{name}' is the name of phase {first + 1} too; names differ"
+            yield Fault(("phases", index, "name"), text)
+        if name in RESERVED:
+            text = f"'{name}' means something else in recipes and tables; choose another name"
+            yield Fault(("phases", index, "name"), text)
+
+
+def _seeds(seeds: Sequence[int]) -> Iterator[Fault]:
+    for index, seed in enumerate(seeds):
+        if seed in seeds[:index]:
+            yield Fault(("seeds", index), f"{seed} is given twice")
+
+
+# ---------------------------------------------------------------- arms
+
+
+def _arm(arm: Arm, parts: Parts) -> list[Fault]:
+    faults = [*_together(arm.methods), *_shares(arm.methods), *_roles(arm.methods)]
+    try:
+        places = [acts_in(method, arm, parts.phase_names) for method in arm.methods]
+    except RecipeError as error:
+        where = _phase_word(arm, parts.phase_names)
+        return [*faults, Fault(where, str(error))]
+    if arm.from_phase is not None and arm.from_phase not in parts.phase_names:
+        return [
+            *faults,
+            Fault(("from_phase",), unknown("phase", arm.from_phase, parts.phase_names)),
+        ]
+    faults += _past(arm, places, parts.phase_names)
+    if parts.phases is not None:
+        faults += _training(arm, parts.phases)
+    return faults
+
+
+def _phase_word(arm: Arm, names: Sequence[str]) -> tuple[str | int, ...]:
+    """The place of the phase's name that is not known."""
+    if arm.from_phase is not None and arm.from_phase not in names:
+        return ("from_phase",)
+    for index, method in enumerate(arm.methods):
+        if not isinstance(method.phases, str) and not set(method.phases) <= set(names):
+            return ("methods", index, "phases")
+    return ()
+
+
+def _together(methods: Sequence[Method]) -> Iterator[Fault]:
+    """Methods that contradict each other."""
+    choosing = [index for index, one in enumerate(methods) if one.chooses_trainable]
+    planning = [index for index, one in enumerate(methods) if overrides(one, "plan")]
+    for found, what in ((choosing, "which parameters move"), (planning, "which phases there are")):
+        for index in found[1:]:
+            text = f"{methods[found[0]].name} chooses {what} already; an arm takes one such method"
+            yield Fault(("methods", index), text)
+    for index, method in enumerate(methods):
+        if method.name == "none" and len(methods) > 1:
+            yield Fault(("methods", index), "none is plain training and stands alone in an arm")
+        elif method in methods[:index]:
+            yield Fault(("methods", index), f"{method.name} is listed twice with the same values")
+
+
+def _shares(methods: Sequence[Method]) -> Iterator[Fault]:
+    """Shares of the one final mix leave room for the new data."""
+    shares = [
+        float(getattr(one, "share", 0.0))
+        for one in methods
+        if getattr(one, "share_base", "") == "final_mix"
+    ]
+    if len(shares) > 1 and sum(shares) >= 1:
+        text = f"shares of the final mix add up to {sum(shares):g}; below 1 leaves room for the new"
+        yield Fault(("methods",), text)
+
+
+def _roles(methods: Sequence[Method]) -> Iterator[Fault]:
+    """Outside data of one name is one data set."""
+    seen: dict[str, object] = {}
+    for index, method in enumerate(methods):
+        for role, sources in method.data().items():
+            if seen.setdefault(role, sources) != sources:
+                text = f"another method of this arm has other data under the name '{role[6:]}'; "
+                yield Fault(("methods", index, "past", "name"), f"{text}give one of them a name")
+
+
+def _past(arm: Arm, places: Sequence[frozenset[int]], names: Sequence[str]) -> Iterator[Fault]:
+    """Methods that need a past have one wherever they act."""
+    joined = planner(arm) is not None
+    for index, (method, acting) in enumerate(zip(arm.methods, places, strict=True)):
+        if not method.needs_past or method.has_own_past:
+            continue
+        if joined:
+            text = f"{method.name} needs a past, and all phases are one in this arm"
+        elif 0 in acting:
+            text = f"{method.name} needs a past, and acts in the first phase, '{names[0]}'"
+        else:
+            continue
+        later = f", or let it act later (phases: [{names[1]}])" * (len(names) > 1 and not joined)
+        advice = "give it data that stands for the past (past: {data: SOURCE})"
+        yield Fault(("methods", index), f"{text}, which has none; {advice}{later}")
+
+
+def _training(arm: Arm, phases: Sequence[Phase]) -> Iterator[Fault]:
+    """The arm's training values fit every phase, and its plan can be made."""
+    lead = planner(arm)
+    if lead is not None:
+        for key in DATA_KEYS:
+            if key in arm.train:
+                text = f"{lead.name} trains on each phase's own examples; leave it to the phases"
+                yield Fault(("train", key), text)
+    try:
+        planned = plan(arm, phases)
+    except RecipeError as error:
+        yield Fault(("methods",), str(error))
+    except ValidationError as error:
+        keys = tuple(Train.model_fields)
+        for fault in translate(error, lambda _: keys):
+            yield Fault(("train", *fault.loc), fault.message)
+    else:
+        yield from _idle(arm, [phase.name for phase in planned])
+
+
+def _idle(arm: Arm, names: Sequence[str]) -> Iterator[Fault]:
+    """Every method with a hook acts somewhere."""
+    for index, method in enumerate(arm.methods):
+        if not any(overrides(method, hook) for hook in PHASE_HOOKS):
+            continue
+        if not isinstance(method.phases, str) and not set(method.phases) & set(names):
+            known = ", ".join(names)
+            text = f"{method.name} acts in no phase of this arm; its phases: {known}"
+            yield Fault(("methods", index, "phases"), text)
+
+
+# ---------------------------------------------------------------- what is scored
+
+
+def _evaluate(evaluate: Evaluate, phases: Sequence[str]) -> Iterator[Fault]:
+    own = [test.name for test in evaluate.own_tests]
+    scored = evaluate.task_names(tuple(phases))
+    for index, task in enumerate(evaluate.tasks):
+        name = task.name if isinstance(task, OwnTest) else task
+        taken = [*evaluate.groups, "phases", "general"]
+        if isinstance(task, OwnTest) and (name in taken or own.count(name) > 1):
+            text = f"'{name}' is the name of a group or of another test; choose another"
+            yield Fault(("evaluate", "tasks", index, "name"), text)
+        elif name in [one for one in evaluate.tasks[:index] if isinstance(one, str)]:
+            yield Fault(("evaluate", "tasks", index), f"'{name}' is listed twice")
+        yield from _phase_task(("evaluate", "tasks", index), name, phases)
+    for group, members in evaluate.groups.items():
+        at = ("evaluate", "groups", group)
+        if group == "phases":
+            yield Fault(at, "'phases' is every phase's held-out split; choose another name")
+        for index, member in enumerate(members):
+            yield from _member((*at, index), group, member, evaluate)
+            yield from _phase_task((*at, index), member, phases)
+            if member not in scored and member not in ("phases", *evaluate.groups):
+                text = f"'{member}' is not scored; list the group '{group}' in evaluate.tasks"
+                yield Fault((*at, index), text)
+    for value, count in Counter(evaluate.num_fewshot).items():
+        if count > 1:
+            yield Fault(("evaluate", "num_fewshot"), f"{value} is given twice")
+
+
+def _member(
+    loc: tuple[str | int, ...], group: str, member: str, evaluate: Evaluate
+) -> Iterator[Fault]:
+    if member in evaluate.groups or member == "phases":
+        yield Fault(loc, f"'{member}' is a group itself; '{group}' lists tasks")
+
+
+def _phase_task(loc: tuple[str | int, ...], name: str, phases: Sequence[str]) -> Iterator[Fault]:
+    if name.startswith("phase:") and name.removeprefix("phase:") not in phases:
+        yield Fault(loc, unknown("task", name, [f"phase:{phase}" for phase in phases]))
+
+
+def _gate(gate: Gate, parts: Parts) -> Iterator[Fault]:
+    for index, arm in enumerate(gate.arms or ()):
+        if arm not in parts.arm_names:
+            yield Fault(("arms", index), unknown("arm", arm, parts.arm_names))
+    if parts.evaluate is None:
+        return
+    groups = (*parts.evaluate.groups, "phases")
+    tasks = parts.evaluate.task_names(parts.phase_names)
+    if gate.group is not None and gate.group not in groups:
+        yield Fault(("group",), unknown("group", gate.group, groups))
+    if gate.task is not None and gate.task not in tasks:
+        yield Fault(("task",), unknown("task", gate.task, tasks))

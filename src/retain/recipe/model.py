@@ -1,0 +1,253 @@
+"""A recipe as frozen, typed objects: which model, which phases, which arms, what is scored.
+
+Shorthands (a source written as a string, an arm written as a list) become the long form on
+reading. What concerns several parts at once (an arm that names a phase) is in ``checks.py``.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PlainValidator, model_validator
+
+from retain.errors import RecipeError
+from retain.methods.base import Sources
+from retain.recipe.arm import Arm
+from retain.recipe.faults import Fault, refuse, refuse_one, unknown
+from retain.recipe.train import Flag, Name, Number, Part, Text, Train, Whole
+
+GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
+
+
+class HeldOut(Part):
+    """What of a phase's data is never trained on, and scored as the task ``phase:<name>``."""
+
+    fraction: Number | None = Field(default=None, gt=0, lt=1)
+    """Part of the source items; 0.1 where `count` is not given either."""
+    count: Whole | None = Field(default=None, ge=1)
+    """Source items, instead of a part."""
+    group_by: Text | None = None
+    """A column whose equal values stay together (translations, passages)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default(cls, values: Any) -> Any:
+        given = values if isinstance(values, Mapping) else {"fraction": 0}
+        if given.get("fraction") is None and given.get("count") is None:
+            return {**given, "fraction": 0.1}
+        return values
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.fraction is not None and self.count is not None:
+            refuse([Fault(("count",), "fraction is given too; give one of them")])
+        return self
+
+
+class Phase(Part):
+    """One stretch of training."""
+
+    name: Name
+    """Its name in tables, overrides and `phase:<name>`."""
+    data: Sources
+    """A source (`embedded:NAME`, a file or folder, `path#1000`, a hub id), or a list of them."""
+    train: Train = Field(default_factory=Train)
+    """How it trains."""
+    held_out: HeldOut = Field(default_factory=HeldOut)
+    """What is kept back for its own task."""
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
+    """ISO 639 code of the data's language, for the report; none: recognised."""
+    allow_overlap: Flag = False
+    """`true` goes on, with a warning, where a training example equals an evaluated item."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        shares = [source.share for source in self.data]
+        total = sum(share for share in shares if share is not None)
+        if total > 1 + 1e-9:
+            refuse([Fault(("data",), f"the sources' shares add up to {total:g}; at most 1")])
+        if None not in shares and total < 1 - 1e-9:
+            refuse([Fault(("data",), f"the sources' shares add up to {total:g}; they must give 1")])
+        if None in shares and total > 1 - 1e-9:
+            text = "the sources' shares add up to 1 and leave nothing for the source without one"
+            refuse([Fault(("data",), text)])
+        return self
+
+
+class OwnTest(Part):
+    """A test of the user's own."""
+
+    name: Name
+    """Its name in tables."""
+    data: Text
+    """A file, folder or other source, in any known format."""
+    metric: Literal["exact_match", "choice", "chrf", "rouge_l", "bits_per_byte"]
+    """How an answer is scored."""
+
+
+def _task(value: Any) -> Any:
+    if isinstance(value, str | OwnTest):
+        if value == "":
+            refuse_one("must be the name of a task; got ''")
+        return value
+    if isinstance(value, Mapping):
+        return OwnTest.model_validate(value)
+    return refuse_one(f"must be a task's name or {{name, data, metric}}; got {value!r}")
+
+
+Task = Annotated[str | OwnTest, PlainValidator(_task, json_schema_input_type=str | OwnTest)]
+
+
+class Evaluate(Part):
+    """What is scored after every phase, and on row 0."""
+
+    tasks: tuple[Task, ...] = Field(default=("phases", "general"), min_length=1)
+    """`phases` (every phase's held-out split), groups, lm-eval's tasks, tests of one's own."""
+    groups: dict[Name, Annotated[tuple[Text, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+    """Tasks whose scores are averaged under one name; `general` is there unless redefined."""
+    num_fewshot: tuple[Annotated[Whole, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    """Numbers of shots; every task is scored at each."""
+    limit: Whole | None = Field(default=None, ge=1)
+    """Items per task, the first of a fixed order; none scores all."""
+    compat: Literal["lm-eval"] | None = None
+    """`lm-eval` takes the harness's own few-shot draws and its first items."""
+    during_phase: Whole = Field(default=0, ge=0)
+    """Checkpoints scored inside each phase, beside its end."""
+    include_path: Text | None = None
+    """A folder with lm-eval task files of one's own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _general(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        groups, tasks = values.get("groups", {}), values.get("tasks", ("phases", "general"))
+        wanted = isinstance(tasks, list | tuple) and "general" in tasks
+        if wanted and isinstance(groups, Mapping) and "general" not in groups:
+            return {**values, "groups": {**groups, "general": list(GENERAL)}}
+        return values
+
+    @property
+    def own_tests(self) -> tuple[OwnTest, ...]:
+        """The tests of the user's own."""
+        return tuple(task for task in self.tasks if isinstance(task, OwnTest))
+
+    def task_names(self, phases: tuple[str, ...]) -> tuple[str, ...]:
+        """Every task that is scored, once, groups and ``phases`` written out."""
+        return tuple(dict.fromkeys(self._names(phases)))
+
+    def _names(self, phases: tuple[str, ...]) -> Iterator[str]:
+        for task in self.tasks:
+            if isinstance(task, OwnTest):
+                yield task.name
+            elif task == "phases":
+                yield from (f"phase:{phase}" for phase in phases)
+            else:
+                yield from self.groups.get(task, (task,))
+
+
+class Choose(Part):
+    """How the verdict picks the arm to ship, on `select` items."""
+
+    learnt: str = Field(default=">= 0.9 of best", pattern=r"^>= (0(\.[0-9]+)?|1(\.0+)?) of best$")
+    """What an arm must have learnt to be considered, as a part of the best arm's."""
+    then: Literal["least change_from_base", "least forgetting"] = "least change_from_base"
+    """What decides among those."""
+
+    @property
+    def learnt_fraction(self) -> float:
+        """The number in ``learnt``, 0..1."""
+        return float(self.learnt.split()[1])
+
+
+class Gate(Part):
+    """A condition that ends the run with exit code 2."""
+
+    measure: Literal[
+        "score", "change_from_base", "forgetting", "backward_transfer", "forward_transfer",
+        "average_score", "learning_score", "learnt",
+    ]  # fmt: skip
+    """A measure of the report."""
+    task: Text | None = None
+    """The task it is of; this or `group`."""
+    group: Text | None = None
+    """The group it is of; this or `task`."""
+    arms: tuple[Text, ...] | None = None
+    """Arms it holds for; none: all."""
+    below: Number | None = None
+    """The gate fails when the value is below this."""
+    above: Number | None = None
+    """The gate fails when the value is above this."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.below is None and self.above is None:
+            refuse([Fault(("below",), "is missing: give below or above, or both")])
+        if self.task is not None and self.group is not None:
+            refuse([Fault(("group",), "task is given too; give one of them")])
+        return self
+
+
+class Keep(Part):
+    """What stays on disk."""
+
+    models: Literal["chosen", "last", "all"] = "last"
+    """Model folders kept when the run is done: the chosen arm's, each arm's last, or all."""
+    optimizer: Literal["until_phase_ends"] = "until_phase_ends"
+    """Snapshots with optimizer state are removed when their phase is finished."""
+
+
+class Recipe(Part):
+    """A whole recipe; :func:`retain.recipe.load_recipe` reads and checks one."""
+
+    name: Name
+    """Name of the run's folder, `runs/<name>/`."""
+    model: Text
+    """`embedded:NAME`, a hub id, a folder, or a .gguf file."""
+    revision: Text | None = None
+    """Commit or tag of a hub model; none pins the one found first."""
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    """What is learnt, in this order."""
+    evaluate: Evaluate = Field(default_factory=lambda: Evaluate.model_validate({}))
+    """What is scored."""
+    arms: dict[Name, Arm] = Field(default_factory=lambda: {"none": Arm()}, min_length=1)
+    """What is compared; every arm is a list of methods, or `{methods, train, from_phase}`."""
+    seeds: tuple[Annotated[Whole, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    """Every arm is run once a seed."""
+    budget: Literal["same_new_data", "same_total_tokens"] = "same_new_data"
+    """What every arm gets alike: the new examples, or the trained tokens in all."""
+    choose: Choose = Field(default_factory=Choose)
+    """How the verdict picks an arm."""
+    fail_if: tuple[Gate, ...] = ()
+    """Gates; one that comes true ends the run with exit code 2."""
+    keep: Keep = Field(default_factory=Keep)
+    """What stays on disk."""
+    variants: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    """For studies: name to `model`, `revision`, `order`, or dotted `phases.…` values."""
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Dotted name to values; every arm is run with each."""
+
+    @property
+    def phase_names(self) -> tuple[str, ...]:
+        """The phases' names in order."""
+        return tuple(phase.name for phase in self.phases)
+
+    def phase(self, name: str) -> Phase:
+        """The phase of this name.
+
+        Raises:
+            RecipeError: If there is none.
+        """
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        raise RecipeError(unknown("phase", name, self.phase_names))
+
+    def task_names(self) -> tuple[str, ...]:
+        """Every task that is scored, groups and ``phases`` written out."""
+        return self.evaluate.task_names(self.phase_names)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value, defaults and overrides applied; reading it gives this recipe again."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,141 @@
+"""How a phase trains: Hugging Face's names, and every default, stated once."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from retain.recipe.faults import Fault, refuse, refuse_one
+
+NAME = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")
+EXCLUSIVE = {  # at most one of a group; where none is given, the first pair is the default
+    ("num_train_epochs", "max_steps"): 1.0,
+    ("batch_size", "batch_tokens"): 16,
+    ("warmup_ratio", "warmup_steps"): 0.03,
+}
+COMES_LATER = ("lora", "qlora", "dora", "freeze")
+
+
+def _name(text: str) -> str:
+    if not NAME.match(text) or ".." in text:
+        refuse_one(
+            f"must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, without '..' and not beginning "
+            f"with '.'; got '{text}'"
+        )
+    return text
+
+
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": NAME.pattern})]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Part(BaseModel):
+    """What every part of a recipe is: frozen, and with no key but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _tuning(value: Any) -> Any:
+    if value in COMES_LATER:
+        hint = (
+            "freezing is a method: arms: {freeze: [{method: freeze, num_layers: ...}]}"
+            if value == "freeze"
+            else "adapters come later"
+        )
+        refuse_one(f"must be full; got '{value}' ({hint})")
+    return value
+
+
+class Train(Part):
+    """How a phase trains; Hugging Face's names and meanings."""
+
+    objective: Literal["sft", "pretrain"] = "sft"
+    """`sft`: the loss counts on the assistant's turns; `pretrain`: on every token of a text."""
+    tuning: Annotated[
+        Literal["full"], BeforeValidator(_tuning, json_schema_input_type=Literal["full"])
+    ] = "full"
+    """Which weights move: `full` is all of them (an arm's `freeze` holds some)."""
+    learning_rate: Number = Field(default=2e-5, gt=0, le=1)
+    """Peak learning rate of AdamW."""
+    num_train_epochs: Number | None = Field(default=None, gt=0)
+    """Passes over the phase's training examples; 1 where neither this nor `max_steps` is given."""
+    max_steps: Whole | None = Field(default=None, ge=1)
+    """Optimizer steps, instead of epochs."""
+    batch_size: Whole | None = Field(default=None, ge=1)
+    """Examples in one optimizer step; 16 where neither this nor `batch_tokens` is given."""
+    batch_tokens: Whole | None = Field(default=None, ge=16)
+    """Tokens in one optimizer step, instead of examples."""
+    max_length: Whole = Field(default=1024, ge=8)
+    """Longest training sequence, in tokens."""
+    packing: Flag = True
+    """Put several examples end to end in a row; none sees another."""
+    completion_only_loss: Flag = True
+    """`false` trains on the prompt's tokens too (`sft`)."""
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
+    """How the rate moves after the warm-up: stays, or falls to 0."""
+    warmup_ratio: Number | None = Field(default=None, ge=0, lt=1)
+    """Part of the steps in which the rate rises; 0.03 where `warmup_steps` is not given either."""
+    warmup_steps: Whole | None = Field(default=None, ge=0)
+    """Steps in which the rate rises, instead of a part."""
+    weight_decay: Number = Field(default=0.0, ge=0)
+    """AdamW's weight decay; norms and biases have none."""
+    adam_beta1: Number = Field(default=0.9, ge=0, lt=1)
+    """AdamW's first moment."""
+    adam_beta2: Number = Field(default=0.999, ge=0, lt=1)
+    """AdamW's second moment."""
+    adam_epsilon: Number = Field(default=1e-8, gt=0)
+    """AdamW's epsilon."""
+    max_grad_norm: Number = Field(default=1.0, ge=0)
+    """Longest gradient; longer ones are scaled down. 0 leaves them."""
+    gradient_checkpointing: Flag = False
+    """Compute activations twice, to hold fewer: less memory, a third more time."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the arithmetic; `auto` asks a short probe of the machine. Weights stay fp32."""
+    save_steps: Whole = Field(default=100, ge=1)
+    """Optimizer steps between two snapshots that a stopped run goes on from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_each_group(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        for group, default in EXCLUSIVE.items():
+            if all(filled.get(key) is None for key in group):
+                filled[group[0]] = default
+        return filled
+
+    @model_validator(mode="after")
+    def _not_both_of_a_group(self) -> Self:
+        refuse(
+            Fault((second,), f"{first} is given too; give one of them")
+            for first, second in EXCLUSIVE
+            if getattr(self, first) is not None and getattr(self, second) is not None
+        )
+        if self.max_steps and self.warmup_steps and self.warmup_steps > self.max_steps:
+            text = f"must be at most max_steps, {self.max_steps}; got {self.warmup_steps}"
+            refuse([Fault(("warmup_steps",), text)])
+        return self
+
+    def changed(self, values: Mapping[str, Any]) -> "Train":
+        """These settings with some values changed; a value replaces the other of its group.
+
+        >>> Train(batch_size=8).changed({"batch_tokens": 1024}).batch_size is None
+        True
+        """
+        kept = self.model_dump()
+        for group in EXCLUSIVE:
+            if any(values.get(key) is not None for key in group):
+                kept |= dict.fromkeys(group)
+        return Train.model_validate(kept | dict(values))

@@ -1,0 +1,284 @@
+"""What a run measured, as plain data: all that the report reads, and nothing else.
+
+Whoever ran the steps fills a `Results`; the report never opens the store, a model or a file.
+Rows, items and facts are told apart by the same names everywhere: variant, arm, seed, phase index
+(0 is the base model), task, metric, num_fewshot.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PHASE_TASK = "phase:"
+"""What the name of a phase's own held-out task starts with."""
+
+BASE_PHASE = "base"
+"""What scores.csv calls the phase of row 0."""
+
+
+class TaskKey(NamedTuple):
+    """One way to score one task."""
+
+    task: str
+    metric: str
+    num_fewshot: int
+
+
+class Checkpoint(NamedTuple):
+    """One arm of one seed after one phase; phase_index 0 is the base model."""
+
+    variant: str
+    arm: str
+    seed: int
+    phase_index: int
+
+
+class ItemKey(NamedTuple):
+    """Where a set of scored items belongs."""
+
+    checkpoint: Checkpoint
+    task: TaskKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One score: the columns of scores.csv, and what the page needs beside them.
+
+    Attributes:
+        phase: Name of the phase just done; "base" for row 0.
+        value: In ``unit``, as the metric gives it (not turned round).
+        stderr: Of the value, in ``unit``; None where it is not known.
+        role: "report" rows are printed; "select" rows serve the choice only.
+        unit: "fraction" for accuracies, "bits_per_byte", "chrf" and so on.
+        chance: Score of guessing on these items; None where there is no such thing.
+        majority: Score of always giving the commonest answer on these items; None likewise.
+    """
+
+    variant: str
+    arm: str
+    seed: int
+    phase_index: int
+    phase: str
+    task: str
+    metric: str
+    num_fewshot: int
+    value: float
+    stderr: float | None
+    num_items: int
+    higher_is_better: bool
+    is_main: bool
+    role: str = "report"
+    unit: str = "fraction"
+    chance: float | None = None
+    majority: float | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint that was scored."""
+        return Checkpoint(self.variant, self.arm, self.seed, self.phase_index)
+
+    @property
+    def key(self) -> TaskKey:
+        """Which task, by which metric, at how many shots."""
+        return TaskKey(self.task, self.metric, self.num_fewshot)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Items:
+    """The scored items behind one score; all arrays have one entry per item.
+
+    Attributes:
+        hashes: sha256 of each document; what pairs two checkpoints.
+        roles: "select" or "report".
+        groups: Source item; items of one group are resampled together.
+        values: Above the line of the score: 1 or 0 for an accuracy, bits for bits per byte.
+        weights: Below the line: bytes for bits per byte; None means 1 each.
+    """
+
+    hashes: NDArray[np.str_]
+    roles: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    values: Floats
+    weights: Floats | None = None
+
+    def of_role(self, role: str) -> "Items":
+        """The items of one role, ordered by hash so that nothing depends on the file's order."""
+        (index,) = np.nonzero(self.roles == role)
+        index = index[np.argsort(self.hashes[index], kind="stable")]
+        return Items(
+            hashes=self.hashes[index],
+            roles=self.roles[index],
+            groups=self.groups[index],
+            values=self.values[index],
+            weights=None if self.weights is None else self.weights[index],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One model, order or data set under the arms.
+
+    Attributes:
+        name: As in the variant column; "default" when the recipe names none.
+        model: Reference of the base model.
+        phases: Names in the order taught.
+    """
+
+    name: str
+    model: str
+    phases: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One list of methods that is compared.
+
+    Attributes:
+        methods: Names of its methods; empty for plain training (at whatever rate).
+        description: One line for the reader, such as "experience_replay, share 0.05".
+    """
+
+    name: str
+    methods: tuple[str, ...] = ()
+    description: str = ""
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it trains on all phases at once: shown for comparison, never chosen."""
+        return "joint" in self.methods
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is plain sequential fine-tuning, without any remedy."""
+        return all(method == "none" for method in self.methods)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Training loss along one phase.
+
+    Attributes:
+        steps: Optimizer steps, from 0.
+        losses: Mean loss per trained token, in nats.
+    """
+
+    checkpoint: Checkpoint
+    phase: str
+    steps: Sequence[int]
+    losses: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFacts:
+    """What one train step did; tokens are trained tokens (their loss counts).
+
+    Attributes:
+        generated_tokens: Rehearsed by the model itself.
+        seconds: Training time without evaluation.
+    """
+
+    checkpoint: Checkpoint
+    phase: str
+    new_tokens: int
+    old_tokens: int
+    generated_tokens: int
+    steps: int
+    learning_rate: float
+    trainable_parameters: int
+    total_parameters: int
+    seconds: float
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One answer of one checkpoint to one held-out prompt; all three texts are hostile."""
+
+    checkpoint: Checkpoint
+    task: str
+    prompt: str
+    reference: str
+    response: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """One source of data.
+
+    Attributes:
+        role: What it served for: "phase medicine", "replay (general)", "evaluation".
+        source: As written in the recipe.
+        notes: Whatever a reader must know: possibly memorised, overlaps, machine-translated.
+    """
+
+    role: str
+    source: str
+    licence: str
+    num_train: int
+    num_held_out: int
+    languages: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A whole run.
+
+    Attributes:
+        name: The recipe's.
+        recipe: The resolved recipe; ``choose`` and ``fail_if`` are read from it.
+        run_folder: As the user would type it.
+        groups: Recipe's groups: name to tasks.
+        scores: Every score, of both roles.
+        items: Items of both roles; a score without items gets no interval.
+        models: Kept model folders, as the user would type them.
+        environment: Versions, device, threads; shown as they are.
+        command: What repeats the run.
+        notes: Warnings of the run, such as mixed devices.
+    """
+
+    name: str
+    recipe: Mapping[str, Any]
+    run_folder: str
+    variants: tuple[Variant, ...]
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    scores: tuple[ScoreRow, ...]
+    items: Mapping[ItemKey, Items] = field(default_factory=dict)
+    models: Mapping[Checkpoint, str] = field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+    training: tuple[TrainFacts, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    data: tuple[DataFacts, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    notes: tuple[str, ...] = ()
+
+    def of_role(self, role: str) -> "Results":
+        """The same run with the scores and items of one role; the others are gone.
+
+        Everything printed is made from ``of_role("report")``; the choice of an arm is made from
+        ``of_role("select")``.
+        """
+        return replace(
+            self,
+            scores=tuple(row for row in self.scores if row.role == role),
+            items={key: items.of_role(role) for key, items in self.items.items()},
+        )
+
+
+def phase_task(phase: str) -> str:
+    """Name of the task made of a phase's held-out split.
+
+    >>> phase_task("medicine")
+    'phase:medicine'
+    """
+    return PHASE_TASK + phase

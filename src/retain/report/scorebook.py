@@ -1,0 +1,297 @@
+"""Every score of one variant with its resamples, paired item by item.
+
+Shapes: N = 1 + resamples. A *sampled figure* is an array whose entry 0 is the figure itself and
+whose other entries are the same figure under resampled items; whatever formula is applied to the
+whole array is applied to both, so intervals never need a formula of their own.
+
+Scores in the book are oriented: those where lower is better are negated, and so is their unit's
+name (``-bits_per_byte``).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retain.errors import DataError
+from retain.measure.forgetting import oriented
+from retain.measure.statistics import (
+    NUM_RESAMPLES,
+    Interval,
+    generator,
+    is_above,
+    over_seeds,
+    percentile_interval,
+    ratio_of_sums,
+    resampled_scores,
+)
+from retain.report.results import (
+    BASE_PHASE,
+    Checkpoint,
+    ItemKey,
+    Items,
+    Results,
+    ScoreRow,
+    TaskKey,
+    phase_task,
+)
+
+Floats = NDArray[np.float64]
+
+PHASES = "phases"
+"""The group made of the phases' own tasks."""
+
+MISSING: Floats = np.full(1 + NUM_RESAMPLES, math.nan)
+"""The sampled figure of a score that does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """What is known of a task before any phase.
+
+    Attributes:
+        unit: Of the metric as it is; see `oriented_unit`.
+        has_headroom: False when row 0 is not above chance and majority class at 95 %; True where
+            there is no such level. Tasks without headroom stay out of means.
+    """
+
+    key: TaskKey
+    unit: str
+    higher_is_better: bool
+    is_main: bool
+    chance: float | None
+    majority: float | None
+    num_items: int
+    has_headroom: bool
+
+    @property
+    def oriented_unit(self) -> str:
+        """The unit, with a minus sign in front when the score is turned round."""
+        return self.unit if self.higher_is_better else f"-{self.unit}"
+
+    @property
+    def level(self) -> float | None:
+        """The better of chance and majority class, where either is known."""
+        return max((x for x in (self.chance, self.majority) if x is not None), default=None)
+
+
+def figure(sampled_N: Floats) -> float:
+    """The figure itself."""
+    return float(sampled_N[0])
+
+
+def interval(sampled_N: Floats) -> Interval:
+    """Its 95 % interval over resampled items (and seeds)."""
+    return percentile_interval(sampled_N[1:])
+
+
+def without_resamples(value: float) -> Floats:
+    """A sampled figure that has no items behind it, hence no interval."""
+    sampled_N = MISSING.copy()
+    sampled_N[0] = value
+    return sampled_N
+
+
+def mean_over_seeds(sampled: list[Floats], *names: object) -> Floats:
+    """The mean over seeds, seeds and items resampled together.
+
+    Args:
+        sampled: One sampled figure per seed.
+        names: What the figure is called; decides which seeds are picked in each draw.
+    """
+    sampled_SN = np.stack(sampled)
+    mean_N = np.empty(sampled_SN.shape[1])
+    mean_N[0] = sampled_SN[:, 0].mean()
+    mean_N[1:] = over_seeds(sampled_SN[:, 1:], generator("seeds", *names))
+    return mean_N
+
+
+class ScoreBook:
+    """The scores of one variant, of the one role that ``results`` was cut down to."""
+
+    def __init__(self, results: Results, variant: str) -> None:
+        (self.variant,) = [v for v in results.variants if v.name == variant]
+        self.arms = results.arms
+        self.seeds = results.seeds
+        self.groups = results.groups
+        self._rows = [row for row in results.scores if row.variant == variant]
+        self._items = {k: v for k, v in results.items.items() if k.checkpoint.variant == variant}
+        self._scores: dict[tuple[Checkpoint, TaskKey], Floats] = {}
+        self.tasks: dict[TaskKey, TaskFacts] = {}
+        for key in self._task_order():
+            self._add_task(key)
+
+    @property
+    def num_phases(self) -> int:
+        """How many phases are taught."""
+        return len(self.variant.phases)
+
+    @cached_property
+    def shots(self) -> tuple[int, ...]:
+        """Every number of shots that was scored, rising."""
+        return tuple(sorted({key.num_fewshot for key in self.tasks}))
+
+    def score(self, arm: str, seed: int, phase_index: int, key: TaskKey) -> Floats:
+        """A sampled, oriented score; all NaN where there is none."""
+        checkpoint = Checkpoint(self.variant.name, arm, seed, phase_index)
+        return self._scores.get((checkpoint, key), MISSING)
+
+    def matrix(self, arm: str, seed: int, keys: list[TaskKey], num_rows: int) -> Floats:
+        """The sampled score matrix of rows 1..num_rows and these tasks, shape (N, P, T)."""
+        rows = [
+            np.stack([self.score(arm, seed, p, key) for key in keys], axis=-1)
+            for p in range(1, num_rows + 1)
+        ]
+        return np.stack(rows, axis=1)
+
+    def base(self, arm: str, seed: int, keys: list[TaskKey]) -> Floats:
+        """The sampled row 0 of these tasks, shape (N, T)."""
+        return np.stack([self.score(arm, seed, 0, key) for key in keys], axis=-1)
+
+    def has_arm(self, name: str) -> bool:
+        """Whether such an arm is compared."""
+        return any(arm.name == name for arm in self.arms)
+
+    def phase_name(self, phase_index: int) -> str:
+        """Name of a phase; "base" for row 0."""
+        return self.variant.phases[phase_index - 1] if phase_index else BASE_PHASE
+
+    def taught_in(self, key: TaskKey) -> int | None:
+        """Index of the phase that teaches this task; None for all other tasks."""
+        for place, name in enumerate(self.variant.phases, start=1):
+            if key.task == phase_task(name):
+                return place
+        return None
+
+    def is_right_or_wrong(self, key: TaskKey) -> bool:
+        """Whether every scored item of the task is either right (1) or wrong (0)."""
+        found = [items for where, items in self._items.items() if where.task == key]
+        return bool(found) and all(
+            items.weights is None and np.isin(items.values, (0, 1)).all() for items in found
+        )
+
+    def item_values(self, arm: str, seed: int, phase_index: int, key: TaskKey) -> Floats | None:
+        """The value of each item, in the order of hashes; None where there are no items."""
+        checkpoint = Checkpoint(self.variant.name, arm, seed, phase_index)
+        items = self._items.get(ItemKey(checkpoint, key))
+        return None if items is None else items.values
+
+    def item_sources(self, key: TaskKey) -> NDArray[np.str_]:
+        """The source of each item of a task, in the order of hashes."""
+        return next(items.groups for where, items in self._items.items() if where.task == key)
+
+    def main_key(self, task: str, num_fewshot: int) -> TaskKey | None:
+        """The task's main metric at this many shots, if it was scored."""
+        for key, facts in self.tasks.items():
+            if key.task == task and key.num_fewshot == num_fewshot and facts.is_main:
+                return key
+        return None
+
+    def phase_keys(self, num_fewshot: int) -> list[TaskKey]:
+        """The phases' own tasks in the order taught, by main metric; unscored ones are left out."""
+        found = [self.main_key(phase_task(name), num_fewshot) for name in self.variant.phases]
+        return [key for key in found if key is not None]
+
+    def group_keys(self, num_fewshot: int) -> dict[str, list[TaskKey]]:
+        """Group to main metrics; tasks in no group are "other" when the recipe has no groups."""
+        keys = {
+            name: [key for task in tasks if (key := self.main_key(task, num_fewshot))]
+            for name, tasks in self._groups().items()
+        }
+        return {name: found for name, found in keys.items() if found}
+
+    def group_of(self, key: TaskKey) -> str:
+        """The group that a task belongs to; "phases" for what is taught, empty for none."""
+        if self.taught_in(key):
+            return PHASES
+        for name, tasks in self._groups().items():
+            if key.task in tasks:
+                return name
+        return ""
+
+    def _groups(self) -> dict[str, tuple[str, ...]]:
+        if self.groups:
+            return dict(self.groups)
+        others = (key.task for key in self.tasks if not self.taught_in(key))
+        return {"other": tuple(dict.fromkeys(others))}
+
+    def _task_order(self) -> list[TaskKey]:
+        """Phases in the order taught, then groups as in the recipe, then the rest by name."""
+        names = [phase_task(name) for name in self.variant.phases]
+        names += [task for tasks in self.groups.values() for task in tasks]
+        rank = {name: place for place, name in reversed(list(enumerate(names)))}
+        main = {row.key: row.is_main for row in self._rows}
+        return sorted(
+            main,
+            key=lambda k: (rank.get(k.task, len(rank) + len(names)), k.task, not main[k], k[1:]),
+        )
+
+    def _add_task(self, key: TaskKey) -> None:
+        rows = [row for row in self._rows if row.key == key]
+        with_items = [row for row in rows if ItemKey(row.checkpoint, key) in self._items]
+        for row in rows:
+            value = oriented(np.array(row.value), row.higher_is_better)
+            self._scores[row.checkpoint, key] = without_resamples(float(value))
+        if with_items:
+            self._resample(key, with_items)
+        first = min(rows, key=lambda row: row.phase_index)
+        self.tasks[key] = TaskFacts(
+            key=key,
+            unit=first.unit,
+            higher_is_better=first.higher_is_better,
+            is_main=first.is_main,
+            chance=first.chance,
+            majority=first.majority,
+            num_items=first.num_items,
+            has_headroom=self._has_headroom(first, key),
+        )
+
+    def _resample(self, key: TaskKey, rows: list[ScoreRow]) -> None:
+        """Resample the items of one task once, for all its checkpoints together."""
+        all_items = [self._items[ItemKey(row.checkpoint, key)] for row in rows]
+        first = all_items[0]
+        for row, items in zip(rows, all_items, strict=True):
+            _check_same_items(row, items, rows[0], first)
+            _check_adds_up(row, items)
+        draws_RB = resampled_scores(
+            np.stack([items.values for items in all_items]),
+            generator("items", *key),
+            weights_RI=np.stack([_weights(items) for items in all_items]),
+            clusters_I=first.groups,
+        )
+        for row, draws_B in zip(rows, draws_RB, strict=True):
+            self._scores[row.checkpoint, key][1:] = oriented(draws_B, row.higher_is_better)
+
+    def _has_headroom(self, row: ScoreRow, key: TaskKey) -> bool:
+        level = max((x for x in (row.chance, row.majority) if x is not None), default=None)
+        if level is None or row.phase_index != 0:
+            return True
+        items = self._items.get(ItemKey(row.checkpoint, key))
+        if items is None:
+            return row.stderr is not None and row.value - 1.96 * row.stderr > level
+        return is_above(items.values, level, generator("headroom", *key), clusters_I=items.groups)
+
+
+def _weights(items: Items) -> Floats:
+    return np.ones_like(items.values) if items.weights is None else items.weights
+
+
+def _check_same_items(row: ScoreRow, items: Items, first_row: ScoreRow, first: Items) -> None:
+    if not np.array_equal(items.hashes, first.hashes):
+        raise DataError(
+            f"{row.task}: {len(items.hashes)} items at {row.checkpoint} are not the "
+            f"{len(first.hashes)} items at {first_row.checkpoint}; checkpoints are compared on "
+            "the same items. Evaluate both again with one `limit`."
+        )
+
+
+def _check_adds_up(row: ScoreRow, items: Items) -> None:
+    value = ratio_of_sums(items.values, items.weights)
+    if not math.isclose(value, row.value, rel_tol=1e-5, abs_tol=1e-6):
+        raise DataError(
+            f"{row.task}, {row.metric}, at {row.checkpoint}: the score says {row.value:.6g}, its "
+            f"{len(items.values)} {row.role} items say {value:.6g}. A metric that is not a sum "
+            "over items divided by a sum over items must come without items."
+        )

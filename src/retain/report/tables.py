@@ -1,0 +1,164 @@
+"""scores.csv and measures.csv: the columns other people's scripts rely on.
+
+Floats are written with six significant digits in Python's shortest form, so that two runs with
+equal results write equal bytes; a missing figure is an empty cell. Columns may be added at the
+end, never moved.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, fields, replace
+
+import numpy as np
+
+from retain.measure.statistics import seed_spread
+from retain.report.group_measures import group_measures, phase_measures
+from retain.report.measured import Measured
+from retain.report.results import ScoreRow
+from retain.report.scorebook import (
+    MISSING,
+    ScoreBook,
+    figure,
+    interval,
+    mean_over_seeds,
+)
+from retain.report.task_measures import task_measures
+
+SCORE_COLUMNS = (
+    "variant", "arm", "seed", "phase_index", "phase", "task", "metric", "num_fewshot", "value",
+    "stderr", "num_items", "higher_is_better", "is_main",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureRow:
+    """One line of measures.csv, its columns in its order; NaN and None become empty cells.
+
+    Attributes:
+        seed: None for a figure over all seeds.
+        group: Name of the group, for a figure of a group or of a task in one.
+        task: Empty for a figure of a group, and so is the metric.
+        unit: What the figure counts; "-" in front where lower is better and scores are negated.
+        versus: What it is compared with; empty when with nothing.
+    """
+
+    variant: str
+    arm: str
+    seed: int | None
+    phase_index: int
+    phase: str
+    group: str
+    task: str
+    metric: str
+    num_fewshot: int
+    measure: str
+    value: float
+    unit: str
+    ci_low: float
+    ci_high: float
+    num_items: int
+    num_seeds: int
+    versus: str
+
+
+MEASURE_COLUMNS = tuple(column.name for column in fields(MeasureRow))
+
+
+def measure_rows(book: ScoreBook) -> list[MeasureRow]:
+    """All measures of one variant: each seed's own, then with several seeds their mean and spread.
+
+    Args:
+        book: Scores of one variant and of one role.
+
+    Returns:
+        Rows in a fixed order. A measure whose scores are missing is a row without a value; the
+        spread over seeds is the row `<measure>_seed_spread`, a standard deviation.
+    """
+    rows: list[MeasureRow] = []
+    for arm in book.arms:
+        by_seed = [list(arm_measures(book, arm.name, seed)) for seed in book.seeds]
+        for seed, measured in zip(book.seeds, by_seed, strict=True):
+            rows += [_row(book, arm.name, seed, one) for one in measured]
+        if len(book.seeds) > 1:
+            for same in zip(*by_seed, strict=True):
+                rows += _rows_over_seeds(book, arm.name, list(same))
+    return rows
+
+
+def arm_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
+    """All measures of one arm and seed; the same ones in the same order for every seed."""
+    yield from task_measures(book, arm, seed)
+    yield from phase_measures(book, arm, seed)
+    yield from group_measures(book, arm, seed)
+
+
+def scores_csv(rows: Iterable[ScoreRow]) -> str:
+    """The text of scores.csv; give it rows of the role "report" alone."""
+    return _csv(SCORE_COLUMNS, ([getattr(row, name) for name in SCORE_COLUMNS] for row in rows))
+
+
+def measures_csv(rows: Iterable[MeasureRow]) -> str:
+    """The text of measures.csv."""
+    return _csv(MEASURE_COLUMNS, (astuple(row) for row in rows))
+
+
+def cell(value: object) -> str:
+    """How a value is written in a table.
+
+    >>> [cell(x) for x in (1 / 3, -0.0, 2e-7, 12, True, None, math.nan, "hindi")]
+    ['0.333333', '0.0', '2e-07', '12', 'true', '', '', 'hindi']
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(float(f"{value:.6g}") + 0.0)
+    return str(value)
+
+
+def _csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([cell(value) for value in row])
+    return text.getvalue()
+
+
+def _rows_over_seeds(book: ScoreBook, arm: str, same: list[Measured]) -> list[MeasureRow]:
+    """The mean over seeds, and the standard deviation between them."""
+    first = same[0]
+    mean_N = mean_over_seeds([one.sampled for one in same], first.measure.name, *first.key)
+    mean = _row(book, arm, None, replace(first, sampled=mean_N))
+    spread_N = MISSING.copy()
+    spread_N[0] = seed_spread(np.array([figure(one.sampled) for one in same]))
+    name = f"{first.measure.name}_seed_spread"
+    apart = replace(first, sampled=spread_N, measure=first.measure._replace(name=name))
+    spread = _row(book, arm, None, apart)
+    return [replace(row, num_seeds=len(same)) for row in (mean, spread)]
+
+
+def _row(book: ScoreBook, arm: str, seed: int | None, one: Measured) -> MeasureRow:
+    ends = interval(one.sampled)
+    return MeasureRow(
+        variant=book.variant.name,
+        arm=arm,
+        seed=seed,
+        phase_index=one.phase_index,
+        phase=book.phase_name(one.phase_index),
+        group=one.group,
+        task=one.key.task,
+        metric=one.key.metric,
+        num_fewshot=one.key.num_fewshot,
+        measure=one.measure.name,
+        value=figure(one.sampled),
+        unit=one.unit,
+        ci_low=ends.low,
+        ci_high=ends.high,
+        num_items=one.num_items,
+        num_seeds=1,
+        versus=one.measure.versus,
+    )

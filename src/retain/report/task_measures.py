@@ -1,0 +1,112 @@
+"""What happened to each task by itself: change from base, flips, learnt, difference from `none`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from retain.measure import forgetting as formulas
+from retain.measure.statistics import generator, resampled_scores, smallest_visible_change
+from retain.report.measured import (
+    BEYOND_CHANCE,
+    CHANCE,
+    CHANGE,
+    CONTROL,
+    DIFFERENCE,
+    HEADROOM,
+    LEARNT,
+    MAJORITY,
+    RIGHT_TO_WRONG,
+    VISIBLE,
+    WRONG_TO_RIGHT,
+    Measured,
+    of_task,
+)
+from retain.report.results import TaskKey
+from retain.report.scorebook import MISSING, Floats, ScoreBook, interval, without_resamples
+
+
+def task_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
+    """All figures of single tasks, for one arm and seed, task by task and phase by phase."""
+    for key in book.tasks:
+        yield from _before_training(book, arm, seed, key)
+        base_N = book.score(arm, seed, 0, key)
+        for phase in range(1, book.num_phases + 1):
+            now_N = book.score(arm, seed, phase, key)
+            yield of_task(book, phase, key, CHANGE, now_N - base_N)
+            if arm != CONTROL and book.has_arm(CONTROL):
+                apart_N = now_N - book.score(CONTROL, seed, phase, key)
+                yield of_task(book, phase, key, DIFFERENCE, apart_N)
+            if book.taught_in(key) == phase:
+                share_N = learnt(book, arm, seed, phase, key)
+                yield of_task(book, phase, key, LEARNT, share_N)
+            yield from _flips(book, arm, seed, phase, key)
+        change_N = book.score(arm, seed, book.num_phases, key) - base_N
+        visible_N = without_resamples(smallest_visible_change(change_N[1:]))
+        yield of_task(book, book.num_phases, key, VISIBLE, visible_N)
+
+
+def learnt(book: ScoreBook, arm: str, seed: int, phase_index: int, key: TaskKey) -> Floats:
+    """Share of the control's gain on the task of a phase, right after that phase.
+
+    The score before is the control's own, so that an arm without earlier rows (`joint`), or with
+    another first phase, is held to the same rule. Refused (NaN) where the control's gain is not
+    above 0 beyond its interval.
+    """
+    if not book.has_arm(CONTROL):
+        return MISSING
+    before_N = book.score(CONTROL, seed, phase_index - 1, key)
+    control_N = book.score(CONTROL, seed, phase_index, key)
+    if not interval(control_N - before_N).is_above_zero:
+        return MISSING
+    return formulas.learnt(book.score(arm, seed, phase_index, key), before_N, control_N)
+
+
+def _before_training(book: ScoreBook, arm: str, seed: int, key: TaskKey) -> Iterator[Measured]:
+    """Chance, majority class and headroom of row 0, where the task has them."""
+    facts = book.tasks[key]
+    if facts.chance is not None:
+        yield of_task(book, 0, key, CHANCE, without_resamples(facts.chance))
+    if facts.majority is not None:
+        yield of_task(book, 0, key, MAJORITY, without_resamples(facts.majority))
+    if facts.level is not None:
+        base_N = book.score(arm, seed, 0, key)
+        yield of_task(book, 0, key, HEADROOM, base_N - facts.level)
+
+
+def _flips(
+    book: ScoreBook, arm: str, seed: int, phase_index: int, key: TaskKey
+) -> Iterator[Measured]:
+    """Items that changed side since the base model, or since just learnt for a task taught."""
+    if not book.is_right_or_wrong(key):
+        return
+    taught_in = book.taught_in(key)
+    since = taught_in if taught_in and taught_in < phase_index else 0
+    versus = "just_learnt" if since else "base"
+    before_I = book.item_values(arm, seed, since, key)
+    after_I = book.item_values(arm, seed, phase_index, key)
+    lost_N = gained_N = beyond_N = MISSING
+    chance = book.tasks[key].chance
+    if before_I is not None and after_I is not None:
+        lost_N, gained_N = _sampled_flips(book, key, before_I, after_I)
+        if chance:
+            before_N = book.score(arm, seed, since, key)
+            after_N = book.score(arm, seed, phase_index, key)
+            beyond_N = formulas.lost_beyond_chance(lost_N, before_N, after_N, chance)
+    sampled = [(RIGHT_TO_WRONG, lost_N), (WRONG_TO_RIGHT, gained_N)]
+    if chance:
+        sampled.append((BEYOND_CHANCE, beyond_N))
+    for measure, value_N in sampled:
+        yield of_task(book, phase_index, key, measure._replace(versus=versus), value_N)
+
+
+def _sampled_flips(
+    book: ScoreBook, key: TaskKey, before_I: Floats, after_I: Floats
+) -> tuple[Floats, Floats]:
+    """Both kinds of flips, under the very draws that the task's scores were resampled with."""
+    flipped_RI = np.stack([before_I * (1 - after_I), (1 - before_I) * after_I])
+    draws_RB = resampled_scores(
+        flipped_RI, generator("items", *key), clusters_I=book.item_sources(key)
+    )
+    flips = np.array(formulas.flips(before_I, after_I))
+    lost_N, gained_N = np.concatenate([flips[:, None], draws_RB], axis=1)
+    return lost_N, gained_N

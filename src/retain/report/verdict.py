@@ -1,0 +1,269 @@
+"""What to ship, and what it breaks: two sentences made from figures and intervals.
+
+The arm is chosen on `select` items (see `choice`); every figure said here is of `report` items. A
+remedy is named only if it loses less than the best plain rate beyond the paired interval, at nearly
+equal learnt new task; otherwise the plain rate is the answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retain.measure.statistics import Interval
+from retain.report.choice import Choice, Rule, new_task, standing
+from retain.report.gates import FailedGate
+from retain.report.measured import CONTROL
+from retain.report.results import Checkpoint, Results, TaskKey
+from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
+from retain.report.task_measures import learnt
+from retain.report.text import ends, listed, metric_name, number, signed, task_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """How one task moved between two checkpoints of an arm, in the unit of its metric.
+
+    Attributes:
+        before: Of row 0; of the best earlier phase for a task that was taught.
+        change: Negative is loss, whatever the metric's direction (sampled).
+        since: Name of the phase that ``before`` is of.
+    """
+
+    key: TaskKey
+    before: float
+    after: float
+    change: Floats
+    higher_is_better: bool
+    since: str
+    num_items: int
+
+    @property
+    def interval(self) -> Interval:
+        """95 % interval of the change."""
+        return interval(self.change)
+
+    def told(self) -> str:
+        """The move in one line; the sign is that of the metric itself."""
+        turn = 1 if self.higher_is_better else -1
+        low, high = sorted((turn * self.interval.low, turn * self.interval.high))
+        change = " ".join(
+            filter(None, [signed(turn * figure(self.change)), ends(Interval(low, high))])
+        )
+        return (
+            f"{task_name(self.key.task)} {number(self.before)} → {number(self.after)} "
+            f"{metric_name(self.key.metric)} ({change}, {self.num_items} items)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What to do with one variant of a run.
+
+    Attributes:
+        arm: The arm to ship, or None: ship none of these.
+        path: Its model folder, as the user would type it; empty when it was not kept.
+        headline: Three words or so.
+        ship: First sentence: what to ship and what it learnt.
+        breaks: Second sentence: what it breaks.
+        why: Why this one and not a remedy, or not a plain rate.
+        caveat: What these figures can speak of.
+    """
+
+    variant: str
+    arm: str | None
+    seed: int | None
+    path: str
+    headline: str
+    ship: str
+    breaks: str
+    why: str
+    caveat: str
+
+
+def judge(
+    results: Results,
+    book: ScoreBook,
+    choice: Choice,
+    rule: Rule,
+    failed: Sequence[FailedGate],
+) -> Verdict:
+    """The verdict on one variant.
+
+    Args:
+        results: The run, cut to the role "report".
+        book: Its scores for this variant.
+        choice: Made on `select` items.
+        rule: The rule it was made by.
+        failed: Gates of the recipe that came true.
+    """
+    if choice.arm is None:
+        return _none(book, f"There is nothing to choose from: {choice.reason}.")
+    arm, why = _settle(results, book, choice, rule)
+    gain_N = standing(book, arm, rule).gain
+    if not interval(gain_N).is_above_zero:
+        return _none(book, f"Even {arm} learnt nothing of {_new(book)} beyond its interval.")
+    stopped = [
+        gate.message for gate in failed if gate.arm == arm and gate.variant == choice.variant
+    ]
+    if stopped:
+        return _none(
+            book, f"{arm} would be the one, but a gate of the recipe failed: {stopped[0]}."
+        )
+    seed = choice.seed if arm == choice.arm and choice.seed is not None else book.seeds[0]
+    path = results.models.get(Checkpoint(choice.variant, arm, seed, book.num_phases), "")
+    return Verdict(
+        variant=choice.variant,
+        arm=arm,
+        seed=seed,
+        path=path,
+        headline=f"Ship {arm}",
+        ship=_ship_sentence(book, arm),
+        breaks=_breaks_sentence(book, arm),
+        why=why,
+        caveat=caveat(book),
+    )
+
+
+def caveat(book: ScoreBook) -> str:
+    """What the figures of a run can speak of, by its number of seeds."""
+    if len(book.seeds) == 1:
+        return (
+            "One training run per arm; training noise unknown. Intervals cover the items alone: "
+            "this speaks of these runs, not of methods."
+        )
+    return f"Means over {len(book.seeds)} seeds; intervals cover items and seeds" + (
+        ", and with under five seeds they are too narrow." if len(book.seeds) < 5 else "."
+    )
+
+
+def moves(book: ScoreBook, arm: str) -> list[Move]:
+    """How every task but the newest moved, by its main metric at the fewest shots.
+
+    Taught tasks are held against the arm's best earlier phase, the others against row 0. Tasks
+    that an arm has no scores for are left out.
+    """
+    newest = new_task(book)
+    keys = [
+        key
+        for key, facts in book.tasks.items()
+        if facts.is_main and key.num_fewshot == book.shots[0] and key != newest
+    ]
+    found = [_move(book, arm, key) for key in keys]
+    return [move for move in found if figure(move.change) == figure(move.change)]
+
+
+def _move(book: ScoreBook, arm: str, key: TaskKey) -> Move:
+    facts, last = book.tasks[key], book.num_phases
+    taught = book.taught_in(key)
+    rows = range(1, last) if taught and taught < last else (0,)
+    since = max(rows, key=lambda row: _order(figure(_mean(book, arm, row, key))))
+    before_N, after_N = _mean(book, arm, since, key), _mean(book, arm, last, key)
+    turn = 1 if facts.higher_is_better else -1
+    return Move(
+        key=key,
+        before=turn * figure(before_N),
+        after=turn * figure(after_N),
+        change=after_N - before_N,
+        higher_is_better=facts.higher_is_better,
+        since=book.phase_name(since),
+        num_items=facts.num_items,
+    )
+
+
+def _order(value: float) -> float:
+    return value if value == value else float("-inf")
+
+
+def _mean(book: ScoreBook, arm: str, row: int, key: TaskKey) -> Floats:
+    return mean_over_seeds([book.score(arm, seed, row, key) for seed in book.seeds], *key)
+
+
+def _settle(results: Results, book: ScoreBook, choice: Choice, rule: Rule) -> tuple[str, str]:
+    """The arm to name, given what the report items say of the choice, and why."""
+    assert choice.arm is not None
+    if choice.remedy is None or choice.plain is None:
+        return choice.arm, "There was nothing else to choose from by the recipe's rule."
+    plain, remedy = (standing(book, name, rule) for name in (choice.plain, choice.remedy))
+    apart_N = remedy.lost - plain.lost
+    losses = (
+        f"mean relative loss {number(figure(remedy.lost))} against {number(figure(plain.lost))}, "
+        f"difference {signed(figure(apart_N))} {ends(interval(apart_N))}".rstrip()
+    )
+    if not choice.plain_is_equal and interval(remedy.gain - plain.gain).is_above_zero:
+        return choice.remedy, f"No plain rate learnt nearly as much as {choice.remedy} ({losses})."
+    if interval(apart_N).is_below_zero:
+        return choice.remedy, (
+            f"At nearly equal learnt {_new(book)}, {choice.remedy} lost less than the best plain "
+            f"rate, {choice.plain}, beyond the paired interval: {losses}."
+        )
+    return choice.plain, (
+        f"No remedy beats it at nearly equal learnt {_new(book)}: the best one, {choice.remedy}, "
+        f"has {losses}. {_plain_answer(results, book, choice.plain)}"
+    )
+
+
+def _plain_answer(results: Results, book: ScoreBook, plain: str) -> str:
+    rates = {
+        facts.checkpoint.arm: facts.learning_rate
+        for facts in results.training
+        if facts.checkpoint.variant == book.variant.name
+        and facts.checkpoint.phase_index == book.num_phases
+    }
+    if plain in rates and CONTROL in rates and rates[plain] < rates[CONTROL]:
+        return "The lower rate is the answer."
+    return "Plain training is the answer."
+
+
+def _ship_sentence(book: ScoreBook, arm: str) -> str:
+    key = new_task(book)
+    assert key is not None
+    facts, last = book.tasks[key], book.num_phases
+    turn = 1 if facts.higher_is_better else -1
+    source = CONTROL if book.has_arm(CONTROL) else arm
+    before = turn * figure(_mean(book, source, last - 1, key))
+    after = turn * figure(_mean(book, arm, last, key))
+    moved = f"{metric_name(key.metric)} {number(before)} → {number(after)}, {facts.num_items} items"
+    share_N = mean_over_seeds([learnt(book, arm, seed, last, key) for seed in book.seeds], *key)
+    if arm == CONTROL or figure(share_N) != figure(share_N):
+        return f"Ship {arm}: it learnt {_new(book)} ({moved})."
+    share = f"{number(figure(share_N), 2)} {ends(interval(share_N), 2, signs=False)}".rstrip()
+    return f"Ship {arm}: it learnt {share} of what {CONTROL} learnt of {_new(book)} ({moved})."
+
+
+def _breaks_sentence(book: ScoreBook, arm: str) -> str:
+    """The tasks that lost beyond their interval; what was not seen to break is said as such."""
+    found = moves(book, arm)
+    broken = [move.told() for move in found if move.interval.is_below_zero]
+    unknown = [task_name(move.key.task) for move in found if not move.interval.known]
+    tail = f" {listed(unknown)}: no interval." if unknown else ""
+    if broken:
+        rest = len(found) - len(broken) - len(unknown)
+        more = f"; of {rest} other {_tasks(rest)} no loss beyond its interval" if rest else ""
+        return f"It breaks {listed(broken)}{more}.{tail}"
+    if not found:
+        return "What it breaks is not known: nothing was scored beside the new task."
+    return (
+        f"It breaks nothing that these items can show: {listed([move.told() for move in found])}."
+        + tail
+    )
+
+
+def _tasks(num_tasks: int) -> str:
+    return "task" if num_tasks == 1 else "tasks"
+
+
+def _new(book: ScoreBook) -> str:
+    return book.variant.phases[-1]
+
+
+def _none(book: ScoreBook, reason: str) -> Verdict:
+    return Verdict(
+        variant=book.variant.name,
+        arm=None,
+        seed=None,
+        path="",
+        headline="Ship none of these",
+        ship=f"Ship none of these. {reason}",
+        breaks="",
+        why="",
+        caveat=caveat(book),
+    )

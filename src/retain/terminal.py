@@ -1,0 +1,143 @@
+"""What a person sees in the terminal while steps run, and when data or a plan is shown.
+
+Text that comes from data or a model is stripped of control bytes before it is printed.
+"""
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from retain.execute.listener import Outcome
+from retain.steps.step import Step
+
+QUIET_SECONDS = 2.0
+"""A step that takes less gets no line of its own beyond its name."""
+ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+
+
+def console() -> Console:
+    """The terminal, or the file that the output goes to."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def plain(text: str) -> str:
+    """The text without escape sequences, control bytes and marks that turn its direction.
+
+    >>> plain("a\\x1b[31mb\\x07c\\u202e")
+    'abc'
+    """
+    kept = ESCAPES.sub("", text)
+    return "".join(
+        c for c in kept if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co")
+    )
+
+
+class Watch:
+    """Shows the running step with a bar and the time left; a line for each that is done."""
+
+    def __init__(self) -> None:
+        self.console = console()
+        self._bars = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._bar: TaskID | None = None
+        self._reused = 0
+
+    def __enter__(self) -> "Watch":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def start(self, step: Step, position: int, total: int) -> None:
+        """A step begins."""
+        label = f"{position}/{total} {step.kind} {step.name}"
+        self._bar = self._bars.add_task(label, total=None, unit="", text="")
+
+    def progress(self, step: Step, done: float, total: float, text: str, unit: str) -> None:
+        """The running step moved on."""
+        if self._bar is not None:
+            self._bars.update(
+                self._bar, completed=done, total=total or None, unit=unit, text=escape(plain(text))
+            )
+
+    def done(self, step: Step, outcome: Outcome, seconds: float) -> None:
+        """A step ended."""
+        if self._bar is not None:
+            self._bars.remove_task(self._bar)
+            self._bar = None
+        if outcome == "reused":
+            self._reused += 1
+            return
+        time = f"{seconds:7.1f} s" if seconds >= QUIET_SECONDS else " " * 9
+        self.console.print(f"  {outcome:11} {time}  {step.kind} [dim]{step.name}[/dim]")
+
+    def message(self, text: str) -> None:
+        """Something a person should know."""
+        self.console.print(escape(plain(text)))
+
+    @property
+    def num_reused(self) -> int:
+        """Steps that were finished before."""
+        return self._reused
+
+
+def show_examples(examples: Iterable[tuple[str, Sequence[tuple[str, bool]]]]) -> None:
+    """Print examples as (title, segments), the trained ones in colour.
+
+    Without colours (a file, ``NO_COLOR``) trained segments stand in ⟦double brackets⟧.
+    """
+    out = console()
+    for title, segments in examples:
+        out.print(f"[bold]{escape(plain(title))}[/bold]")
+        text = Text()
+        for segment, trained in segments:
+            shown = plain(segment)
+            if out.no_color or not out.is_terminal:
+                text.append(f"⟦{shown}⟧" if trained else shown)
+            else:
+                text.append(shown, style="bold green" if trained else "")
+        out.print(text)
+        out.print()
+    out.print("[dim]trained tokens: green, or in ⟦double brackets⟧ without colour[/dim]")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table; a column whose name begins with ``>`` is set flush right."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
+    for row in rows:
+        made.add_row(*(escape(plain(cell)) for cell in row))
+    return made

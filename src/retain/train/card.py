@@ -1,0 +1,52 @@
+"""The README of a model folder: what it is, what it learnt, how to open it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def model_card(
+    name: str, base: str, facts: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]
+) -> str:
+    """The card, in the hub's format; it names no path of this machine.
+
+    Args:
+        name: The step's name.
+        base: How the base model is referred to.
+        facts: Figures of the training, shown as a table.
+        methods: The methods that acted, as a recipe writes them.
+    """
+    remote = not base.startswith("embedded:") and base.count("/") == 1 and base[0] not in "./~"
+    header = ["---", "library_name: transformers", "tags: [retain]"]
+    if remote:
+        header.append(f"base_model: {base}")
+    rows = [f"| {key.replace('_', ' ')} | {_shown(value)} |" for key, value in facts.items()]
+    acted = ", ".join(str(spec["method"]) for spec in methods) or "none"
+    shown_base = base if remote or base.startswith("embedded:") else base.rstrip("/").split("/")[-1]
+    return "\n".join(
+        [
+            *header,
+            "---",
+            "",
+            f"# {name}",
+            "",
+            f"`{shown_base}` after one more phase of training with `retain`; methods: {acted}.",
+            "",
+            "| | |",
+            "|---|---|",
+            *rows,
+            "",
+            "```python",
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")',
+            'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
+            "```",
+            "",
+        ]
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

@@ -1,0 +1,194 @@
+"""From training sequences to hidden states and logits, nothing padded, the head only where needed.
+
+Sequences lie end to end in one row and do not see each other (``retain.model.attention``). The
+head is applied to the positions that predict a trained token, in chunks; that takes the decoder
+and the head apart, which is done without knowing the family: a shallow copy of the model whose
+decoder hands back states that it is given. Both are checked when training starts, against
+the model called plainly on one sequence; where they disagree, the plain way is taken.
+
+Shapes: T tokens of a row, R positions that predict a trained token, D width, V vocabulary.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from retain.errors import ModelError
+from retain.methods.base import Batch
+from retain.model.attention import Layout, tree_attention
+from retain.train.stream import Row
+
+TOLERANCE = 1e-4  # of a log-probability, float32
+CHECK_TOKENS = (5, 23, 11)
+Head = Callable[[Tensor], Tensor]
+
+
+class _States(BaseModelOutputWithPast):  # type: ignore[misc]  # transformers has no types
+    """A decoder's answer; what a family adds to it (router logits, ...) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class _Given(torch.nn.Module):
+    """Stands where the decoder was, and hands back the states it was given."""
+
+    states: Tensor | None = None  # T D
+
+    def forward(self, *args: Any, **kwargs: Any) -> _States:
+        assert self.states is not None
+        return _States(last_hidden_state=self.states[None])
+
+
+@dataclass(frozen=True)
+class Forward:
+    """How one model is called in training.
+
+    Attributes:
+        model: The whole model.
+        packed: Whether sequences may share a row.
+        decoder: The model below its head.
+        head: States R D to logits R V, with whatever the family does around the projection.
+    """
+
+    model: Any
+    packed: bool
+    decoder: Any = field(repr=False)
+    head: Head = field(repr=False)
+
+    def attention(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
+        """The context for everything done with the row, its backward pass included."""
+        if not self.packed:
+            return nullcontext()
+        return tree_attention(self.model, Layout.of_documents([row.num_tokens for row in rows]))
+
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        """The sequences as the model takes them, on its device."""
+        return make_batch(rows, self.model.device, with_positions=self.packed)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """States T D before the head."""
+        states: Tensor = self.decoder(**batch.inputs, use_cache=False).last_hidden_state
+        return states[0]
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the logits."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
+    def max_tokens(self, wanted: int) -> int:
+        """Tokens to compute at once: one sequence at a time where packing is not exact."""
+        return wanted if self.packed else 1
+
+
+def make_batch(rows: Sequence[Row], device: torch.device, *, with_positions: bool) -> Batch:
+    """The sequences end to end in one row; each starts at position 0, where positions are given."""
+    tokens = np.concatenate([row.input_ids for row in rows])
+    positions = np.concatenate([np.arange(row.num_tokens) for row in rows])
+    trained = np.concatenate([row.trained for row in rows])
+    weights = np.concatenate([np.full(row.num_trained_tokens, row.weight) for row in rows])
+    targets = np.flatnonzero(trained)
+
+    def tensor(array: Any, dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.as_tensor(array, dtype=dtype).to(device, non_blocking=True)
+
+    inputs = {"input_ids": tensor(tokens[None])}
+    if with_positions:
+        inputs["position_ids"] = tensor(positions[None])
+    return Batch(
+        inputs=inputs,
+        rows=tensor(targets - 1),
+        targets=tensor(tokens[targets]),
+        weights=tensor(weights, torch.float32),
+    )
+
+
+def make_forward(model: Any, longest_tokens: int = 0) -> Forward:
+    """The fastest way to call ``model`` that gives what the model gives when called plainly.
+
+    Args:
+        model: A causal decoder of transformers; its mode is left as found.
+        longest_tokens: Longest sequence to come; sliding windows up to it are checked too.
+
+    Raises:
+        ModelError: If its head cannot be told from its decoder.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        fast = Forward(model, True, *_take_apart(model))
+        rows = _random_rows(model, longest_tokens)
+        plain = [_plain_log_probabilities(model, row) for row in rows]
+        if _takes_positions(fast) and _differs(fast, rows, torch.cat(plain)) <= TOLERANCE:
+            return fast
+        slow = Forward(model, False, fast.decoder, fast.head)
+        off = max(_differs(slow, [row], p) for row, p in zip(rows, plain, strict=True))
+        if off <= TOLERANCE:
+            return slow
+        raise ModelError(
+            f"{type(model).__name__}: decoder and head apart give other log-probabilities than the "
+            f"whole model (by {off:.1e}, allowed {TOLERANCE:.0e}); it cannot be trained here"
+        )
+    finally:
+        model.train(was_training)
+
+
+def _take_apart(model: Any) -> tuple[Any, Head]:
+    name = model.base_model_prefix
+    decoder = getattr(model, name, None)
+    if decoder is None or decoder is model or name not in model._modules:
+        raise ModelError(f"{type(model).__name__}: no decoder below its head was found")
+    given = _Given()
+    head_model = copy.copy(model)
+    head_model._modules = {**model._modules, name: given}
+
+    def head(states_RD: Tensor) -> Tensor:
+        given.states = states_RD
+        try:
+            logits: Tensor = head_model(input_ids=None, use_cache=False).logits
+        finally:
+            given.states = None
+        return logits[0]
+
+    return decoder, head
+
+
+def _takes_positions(forward: Forward) -> bool:
+    return "position_ids" in signature(type(forward.decoder).forward).parameters
+
+
+def _random_rows(model: Any, longest_tokens: int) -> list[Row]:
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None) or 0
+    lengths = (*CHECK_TOKENS, window + 3) if 0 < window < longest_tokens else CHECK_TOKENS
+    draw = np.random.default_rng(0)
+    return [
+        Row(f"check-{i}", "check", draw.integers(0, config.vocab_size, n), np.arange(n) > 0, 1.0)
+        for i, n in enumerate(lengths)
+    ]
+
+
+@torch.no_grad()
+def _plain_log_probabilities(model: Any, row: Row) -> Tensor:
+    batch = make_batch([row], model.device, with_positions=False)
+    logits = model(**batch.inputs, use_cache=False).logits[0]
+    return -cross_entropy(logits[batch.rows].float(), batch.targets, reduction="none")
+
+
+@torch.no_grad()
+def _differs(forward: Forward, rows: Sequence[Row], expected: Tensor) -> float:
+    batch = forward.batch(rows)
+    with forward.attention(rows):
+        logits = forward.head(forward.hidden(batch)[batch.rows])
+    got = -cross_entropy(logits.float(), batch.targets, reduction="none")
+    return float((got - expected).abs().max())

@@ -1,0 +1,272 @@
+"""The training loop of one phase, top to bottom."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from retain.errors import Interrupted, TrainingError
+from retain.methods.base import Memory
+from retain.steps.work import Work
+from retain.train import snapshot as snapshots
+from retain.train.forward import make_forward
+from retain.train.hooks import Gradients, Hooks
+from retain.train.objective import Objective, step_weight
+from retain.train.optimizer import load_state, make_optimizer, state_tensors
+from retain.train.plan import Plan
+from retain.train.randomness import global_stream
+from retain.train.recompute import recompute_activations
+from retain.train.schedule import learning_rate
+from retain.train.settings import Settings
+from retain.train.snapshot import Pace, Snapshot
+from retain.train.stream import Row, Stream, memory_rows, micro_batches
+
+JOURNAL_SECONDS = 10.0  # between two lines about a training in progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One optimizer step of the training curve.
+
+    Attributes:
+        step: Counted from 1.
+        loss: Weighted mean over the step's trained tokens, nats, before the step.
+        penalty: What the methods added to it.
+        learning_rate: The rate used.
+        grad_norm: Norm of the gradient, before clipping.
+        tokens: Tokens computed in this step.
+        trained_tokens: Tokens of it whose loss counted.
+        seconds: What the step took.
+    """
+
+    step: int
+    loss: float
+    penalty: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    trained_tokens: int
+    seconds: float
+
+
+def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it explains training
+    model: Any, stream: Stream, settings: Settings, hooks: Hooks, plan: Plan, work: Work
+) -> list[Point]:
+    """Train ``model`` in place on every optimizer step of the stream, and return the curve.
+
+    Goes on from the newest snapshot in ``work.partial``; the end is bit-equal to that of a run
+    that was never stopped, on the same machine, threads and versions.
+
+    Args:
+        model: Prepared, with ``requires_grad`` on the parameters that move (``optimizer.choose``).
+        stream: Checked (``stream.check_stream``).
+        settings: Hyper-parameters.
+        hooks: The methods that act in this phase.
+        plan: Micro-batch and threads, fixed when the phase was first started.
+        work: Where snapshots go, who is told, and whether to stop.
+
+    Raises:
+        TrainingError: If loss or gradient are not finite (nothing is applied), or memory is short.
+        Interrupted: If ``work.stop()`` came true; what was done is saved if time allows.
+    """
+    num_steps = len(stream.steps)
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    forward = make_forward(model, stream.longest_tokens)
+    if not forward.packed:
+        work.event("one by one", reason="packed sequences give other results with this model")
+    objective = Objective(forward, hooks, settings.precision)
+    optimizer = make_optimizer(parameters, settings)
+    pace = Pace(settings.save_steps, 3 * sum(p.nbytes for p in parameters.values()))
+    curve = _resume(work, parameters, optimizer)
+    report = _Report(work, num_steps)
+    recompute_activations(model, enabled=settings.gradient_checkpointing)
+    model.train()
+
+    for step in range(len(curve), num_steps):
+        started = monotonic()
+        rows = stream.steps[step]
+        groups = micro_batches(rows, forward.max_tokens(plan.micro_batch_tokens))
+        losses = []
+        with global_stream(model.device, settings.seed, "dropout", step):
+            for done, group in enumerate(groups):
+                per_group = (monotonic() - started) / max(done, 1)
+                if work.stop() and not pace.fits_a_stop(per_group * (len(groups) - done)):
+                    raise _interrupted(work, step, num_steps, saved=False)
+                losses.append(_backward(objective, group, step_weight(rows)))
+
+        past = partial(_past_gradients, objective, parameters, plan)
+        _project(parameters, hooks, past)
+        gradients = [p.grad for p in parameters.values() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        loss, penalty, grad_norm = torch.cat([torch.stack(losses).sum(0), norm[None]]).tolist()
+        if not all(map(_is_finite, (loss, penalty, grad_norm))):
+            raise _not_finite(step, groups, losses, grad_norm)
+        if settings.max_grad_norm:
+            clip_grads_with_norm_(parameters.values(), settings.max_grad_norm, norm)
+        rate = learning_rate(settings, step, num_steps)
+        for param_group in optimizer.param_groups:
+            param_group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad()
+        hooks.after_step(parameters, step + 1)
+
+        point = Point(
+            step=step + 1,
+            loss=loss,
+            penalty=penalty,
+            learning_rate=rate,
+            grad_norm=grad_norm,
+            tokens=sum(row.num_tokens for row in rows),
+            trained_tokens=sum(row.num_trained_tokens for row in rows),
+            seconds=monotonic() - started,
+        )
+        curve.append(point)
+        report(point)
+        if point.step == num_steps:
+            break
+        stop = work.stop()
+        save = pace.fits_a_stop() if stop else pace.is_due(point.step)
+        if save:
+            _save(work, parameters, optimizer, curve, pace)
+        if stop:
+            raise _interrupted(work, point.step, num_steps, saved=save)
+
+    model.eval()
+    recompute_activations(model, enabled=False)
+    return curve
+
+
+def _backward(objective: Objective, rows: Sequence[Row], weight: float) -> Tensor:
+    """Gradients of one micro-batch; a memory that is too small becomes a message."""
+    try:
+        return objective.backward(rows, weight)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(rows) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise _out_of_memory(rows) from error
+        raise
+
+
+def _project(parameters: Mapping[str, Parameter], hooks: Hooks, past: Any) -> None:
+    if hooks.acting("project"):
+        gradients = {n: p.grad for n, p in parameters.items() if p.grad is not None}
+        for name, gradient in hooks.project(gradients, past).items():
+            parameters[name].grad = gradient
+
+
+def _past_gradients(
+    objective: Objective, parameters: Mapping[str, Parameter], plan: Plan, memory: Memory
+) -> Gradients:
+    """Gradients of the mean loss on a memory's examples, at the present weights, unpenalised."""
+    kept = {name: p.grad for name, p in parameters.items()}
+    for p in parameters.values():
+        p.grad = None
+    rows = memory_rows(memory.examples)
+    plain = Objective(objective.forward, Hooks(), objective.precision)
+    for group in micro_batches(rows, objective.forward.max_tokens(plan.micro_batch_tokens)):
+        _backward(plain, group, step_weight(rows))
+    past = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    for name, p in parameters.items():
+        p.grad = kept[name]
+    return past
+
+
+def _resume(
+    work: Work, parameters: Mapping[str, Parameter], optimizer: torch.optim.Optimizer
+) -> list[Point]:
+    """Go back to the newest snapshot that verifies; the curve up to it, [] for a fresh start."""
+    found = snapshots.newest(
+        work.partial,
+        lambda name, faults: work.event("snapshot skipped", snapshot=name, faults=faults),
+    )
+    if found is None:
+        return []
+    snapshots.restore(found, parameters)
+    load_state(optimizer, parameters, found.optimizer)
+    work.event("resumed", optimizer_step=found.step)
+    return [Point(**point) for point in found.state["curve"]]
+
+
+def _save(
+    work: Work,
+    parameters: Mapping[str, Parameter],
+    optimizer: torch.optim.Optimizer,
+    curve: Sequence[Point],
+    pace: Pace,
+) -> None:
+    started = monotonic()
+    snapshots.save(
+        work.partial,
+        Snapshot(
+            step=len(curve),
+            weights=dict(parameters),
+            optimizer=state_tensors(optimizer, parameters),
+            state={"curve": [asdict(point) for point in curve]},
+        ),
+    )
+    seconds = monotonic() - started
+    pace.saved(seconds)
+    work.event("snapshot", optimizer_step=len(curve), seconds=round(seconds, 3))
+
+
+class _Report:
+    """Tells the progress bar of every step, and the journal now and then."""
+
+    def __init__(self, work: Work, num_steps: int) -> None:
+        self._work = work
+        self._num_steps = num_steps
+        self._last = float("-inf")
+
+    def __call__(self, point: Point) -> None:
+        self._work.progress(point.step, self._num_steps, f"loss {point.loss:.3f}", "steps")
+        now = monotonic()
+        if now - self._last >= JOURNAL_SECONDS or point.step == self._num_steps:
+            self._last = now
+            rate = point.tokens / max(point.seconds, 1e-9)
+            figures = asdict(point)
+            done = {"optimizer_step": figures.pop("step"), "of": self._num_steps}
+            self._work.event("training", **done, **figures, tokens_per_second=round(rate, 1))
+
+
+def _is_finite(value: float) -> bool:
+    return abs(value) < float("inf")
+
+
+def _interrupted(work: Work, step: int, num_steps: int, *, saved: bool) -> Interrupted:
+    state = "saved" if saved else "saving would take too long; the last snapshot stands"
+    return Interrupted(
+        f"{work.step.folder}: stopped after optimizer step {step} of {num_steps}, {state}; "
+        "the same command goes on from there"
+    )
+
+
+def _out_of_memory(rows: Sequence[Row]) -> TrainingError:
+    tokens = sum(row.num_tokens for row in rows)
+    longest = max(row.num_tokens for row in rows)
+    return TrainingError(
+        f"out of memory on {tokens} tokens at once (longest sequence {longest}). Lower "
+        "micro_batch_tokens or max_length, or set gradient_checkpointing: true; snapshots are kept"
+    )
+
+
+def _not_finite(
+    step: int, groups: Sequence[Sequence[Row]], losses: Sequence[Tensor], grad_norm: float
+) -> TrainingError:
+    """Names the examples of the micro-batches whose loss is not finite, else all of the step."""
+    wrong = [g for g, loss in zip(groups, losses, strict=True) if not loss.isfinite().all()]
+    rows = [row for group in wrong or groups for row in group]
+    what = "loss" if wrong else f"gradient norm ({grad_norm})"
+    shown = ", ".join(row.example_id for row in rows[:8])
+    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+    return TrainingError(
+        f"the {what} is not finite in optimizer step {step + 1} (examples {shown}{more}); the step "
+        "was not applied and the last snapshot is kept. Look at these examples, or lower the "
+        "learning rate"
+    )

@@ -1,0 +1,73 @@
+"""What shapes the result of training, as it stands in the settings of a train step."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, get_args
+
+from retain.errors import TrainingError, did_you_mean
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Hyper-parameters of one phase, under Hugging Face's names and with its defaults.
+
+    Attributes:
+        learning_rate: Peak rate of AdamW.
+        lr_scheduler_type: Shape of the rate after the warm-up.
+        warmup_steps: Steps to reach the peak; if 0, ``warmup_ratio`` decides.
+        warmup_ratio: Warm-up as a part of all steps, 0..1.
+        weight_decay: For weights of two dimensions and more; norms and biases have none.
+        adam_beta1: Decay of the mean of the gradient.
+        adam_beta2: Decay of the mean of its square.
+        adam_epsilon: Added to the denominator.
+        max_grad_norm: The gradient's norm is clipped to it; 0 switches that off.
+        gradient_checkpointing: Compute activations again in the backward pass, to save memory.
+        precision: What matrix products run in.
+        seed: Of dropout and of the methods' draws.
+        save_steps: Optimizer steps between snapshots; None: as often as costs under 5 % of time.
+        micro_batch_tokens: Tokens computed at once; None: what fits the machine.
+    """
+
+    learning_rate: float
+    lr_scheduler_type: Schedule = "linear"
+    warmup_steps: int = 0
+    warmup_ratio: float = 0.0
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    gradient_checkpointing: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+    save_steps: int | None = None
+    micro_batch_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.lr_scheduler_type not in get_args(Schedule):
+            known = list(get_args(Schedule))
+            raise TrainingError(did_you_mean("lr_scheduler_type", self.lr_scheduler_type, known))
+        if self.precision not in ("fp32", "bf16"):
+            raise TrainingError(
+                f"precision '{self.precision}': a train step knows fp32 and bf16; "
+                "`auto` is resolved before"
+            )
+
+
+def read_settings(values: Mapping[str, Any]) -> Settings:
+    """The hyper-parameters among a train step's settings; what is absent or None is the default.
+
+    Raises:
+        TrainingError: If the learning rate is missing, or a value is not allowed.
+    """
+    given = {
+        field.name: values[field.name]
+        for field in fields(Settings)
+        if values.get(field.name) is not None
+    }
+    required = [field.name for field in fields(Settings) if field.default is MISSING]
+    if missing := [name for name in required if name not in given]:
+        raise TrainingError(f"the train step's settings lack {', '.join(missing)}")
+    return Settings(**given)

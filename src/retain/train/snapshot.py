@@ -1,0 +1,151 @@
+"""What a phase in progress needs to go on after a kill, as safetensors and JSON.
+
+A snapshot is a folder ``step-<n>`` that is whole or not there (``retain.steps.durable``). The two
+newest are kept: the newest that verifies is used, and each one passed over is named.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from retain.errors import TrainingError
+from retain.steps.durable import TEMPORARY, durable_folder, remove_tree
+from retain.steps.manifest import faults
+
+FORMAT = 1
+KEPT = 2
+FOLDER = "snapshots"
+COST = 0.05  # of the time, at most
+SHORTEST_SECONDS = 30.0  # between snapshots, when their number is ours to choose
+STOP_SECONDS = 10.0  # from a signal to the end, at most
+BYTES_PER_SECOND = 300e6  # write, hash and fsync, until a real snapshot was timed
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state after ``step`` optimizer steps.
+
+    Attributes:
+        step: Optimizer steps done.
+        weights: The parameters that move, by name.
+        optimizer: Its state, by name.
+        state: JSON: the plan, seconds spent, the curve so far.
+    """
+
+    step: int
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+def save(partial: Path, snapshot: Snapshot) -> Path:
+    """Write a snapshot durably, then remove the ones no longer needed.
+
+    Args:
+        partial: The step's folder that survives a kill.
+        snapshot: What to write; tensors may be on any device.
+
+    Raises:
+        StoreError: If the disk is full; the earlier snapshots stay.
+    """
+    root = partial / FOLDER
+    final = root / f"step-{snapshot.step:08d}"
+    if final.exists():  # it did not verify, or the same step was reached again
+        remove_tree(final)
+    with durable_folder(final) as folder:
+        save_file(
+            {k: v.contiguous() for k, v in snapshot.weights.items()}, folder / "weights.safetensors"
+        )
+        save_file(dict(snapshot.optimizer), folder / "optimizer.safetensors")
+        state = {"format": FORMAT, "step": snapshot.step, **snapshot.state}
+        (folder / "state.json").write_text(json.dumps(state), "utf-8")
+    for old in _folders(root)[KEPT:]:
+        remove_tree(old)
+    return final
+
+
+def newest(partial: Path, passed_over: Callable[[str, list[str]], None]) -> Snapshot | None:
+    """The newest snapshot that verifies, or None.
+
+    Args:
+        partial: The step's folder that survives a kill.
+        passed_over: Told the name and the faults of each snapshot that does not verify.
+    """
+    for torn in (partial / FOLDER).glob(f"{TEMPORARY}-*"):
+        remove_tree(torn)
+    for folder in _folders(partial / FOLDER):
+        if found := faults(folder):
+            passed_over(folder.name, found)
+            continue
+        state = json.loads((folder / "state.json").read_text("utf-8"))
+        if state.pop("format") != FORMAT:
+            passed_over(folder.name, ["written by another version of retain"])
+            continue
+        return Snapshot(
+            step=state.pop("step"),
+            weights=load_file(folder / "weights.safetensors"),
+            optimizer=load_file(folder / "optimizer.safetensors"),
+            state=state,
+        )
+    return None
+
+
+def restore(snapshot: Snapshot, parameters: Mapping[str, Tensor]) -> None:
+    """Copy the snapshot's weights into the parameters.
+
+    Raises:
+        TrainingError: If they are not the same ones.
+    """
+    if set(snapshot.weights) != set(parameters):
+        different = sorted(set(snapshot.weights) ^ set(parameters))
+        raise TrainingError(
+            f"the snapshot of step {snapshot.step} has other trainable parameters than this phase, "
+            f"such as '{different[0]}'"
+        )
+    for name, value in snapshot.weights.items():
+        parameters[name].data.copy_(value)
+
+
+@dataclass
+class Pace:
+    """When to save: every ``save_steps``, or as often as costs under 5 % of the time.
+
+    Attributes:
+        save_steps: Optimizer steps between snapshots; None leaves it to the clock.
+        num_bytes: Size of a snapshot, for a first guess of its duration.
+    """
+
+    save_steps: int | None
+    num_bytes: int
+    _save_seconds: float = field(init=False)
+    _last: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._save_seconds = self.num_bytes / BYTES_PER_SECOND
+        self._last = monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Whether to save after ``step`` optimizer steps."""
+        if self.save_steps is not None:
+            return step % self.save_steps == 0
+        return monotonic() - self._last >= max(SHORTEST_SECONDS, self._save_seconds / COST)
+
+    def fits_a_stop(self, seconds_before: float = 0.0) -> bool:
+        """Whether a save, and the seconds before it, fit between a signal and the end."""
+        return seconds_before + self._save_seconds <= STOP_SECONDS
+
+    def saved(self, seconds: float) -> None:
+        """Note how long a snapshot took."""
+        self._save_seconds = seconds
+        self._last = monotonic()
+
+
+def _folders(root: Path) -> list[Path]:
+    """Snapshots by name, the newest first; the name alone proves nothing."""
+    return sorted((path for path in root.glob("step-*") if path.is_dir()), reverse=True)

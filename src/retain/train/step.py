@@ -1,0 +1,138 @@
+"""Steps of kind ``train``: one phase, from the model it starts with to the model it leaves.
+
+Inputs: ``mix`` (stream.parquet); ``model`` (the train or finish step before, absent in a first
+phase); ``trainable`` and ``memory:<...>`` where methods ask for them.
+Output: ``model/``, ``curve.jsonl``, ``facts.json``.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+from retain.methods.base import Method
+from retain.model import cache
+from retain.model.load import Loaded
+from retain.model.save import save
+from retain.steps.work import Work
+from retain.train.card import model_card
+from retain.train.hooks import Hooks
+from retain.train.loop import Point, train_phase
+from retain.train.memory import read_memories
+from retain.train.optimizer import choose
+from retain.train.plan import activation_bytes, fixed_plan, make_plan
+from retain.train.randomness import global_stream
+from retain.train.settings import read_settings
+from retain.train.stream import check_stream, read_stream
+
+VERSION = 1
+MODEL = "model"
+
+
+def run(
+    work: Work,
+    *,
+    base: Path,
+    methods: Sequence[Method] = (),
+    device: str = "auto",
+    save_steps: int | None = None,
+) -> None:
+    """Train one phase and write its model, its curve and its facts.
+
+    Args:
+        work: The running step.
+        base: Folder of the base model, where the phase starts if there is no input ``model``.
+        methods: The methods that act inside this step, in the order of the arm.
+        device: ``auto``, or a device of torch.
+        save_steps: Optimizer steps between snapshots; None: as often as costs under 5 % of time.
+
+    Raises:
+        TrainingError: If there is nothing to train or to train on, or a number is not finite.
+        ModelError: If the model does not open.
+        Interrupted: On a signal; the same step goes on later.
+    """
+    settings = read_settings({"save_steps": save_steps, **work.step.settings})
+    stream = read_stream(work.input("mix", "stream.parquet"))
+    start = start_folder(work, base)
+    loaded = cache.take(start, precision=settings.precision, device=device)
+    check_stream(stream, loaded.vocab_size, loaded.context_tokens)
+
+    hooks = Hooks(
+        methods=tuple(methods),
+        memories=read_memories(work),
+        seed=settings.seed,
+        phase=str(work.step.settings.get("phase", "")),
+    )
+    with global_stream(loaded.device, settings.seed, hooks.phase, "prepare"):
+        loaded = replace(loaded, model=hooks.prepare(loaded.model))
+    moving = choose(loaded.model, _trainable_names(work))
+
+    made = make_plan(settings, activation_bytes(loaded.model), loaded.device)
+    plan = fixed_plan(work.partial, made)
+    started = monotonic()
+    with _threads(plan.num_threads):
+        curve = train_phase(loaded.model, stream, settings, hooks, plan, work)
+
+    facts = {
+        "steps": len(curve),
+        "tokens": stream.num_tokens,
+        "trained_tokens": stream.num_trained_tokens,
+        "trainable_parameters": sum(p.numel() for p in moving.values()),
+        "total_parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "seconds": sum(point.seconds for point in curve),
+        "precision": settings.precision,
+        "device": loaded.device.type,
+    }
+    _write(work, loaded, curve, facts, methods)
+    work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
+    loaded.model.requires_grad_(False)
+    loaded.model.zero_grad(set_to_none=True)
+    cache.put(
+        work.store.path(work.step) / MODEL, loaded, precision=settings.precision, device=device
+    )
+
+
+def start_folder(work: Work, base: Path) -> Path:
+    """The model folder a step starts from: its input ``model``, or the base model."""
+    return work.input("model", MODEL) if "model" in work.step.inputs else base
+
+
+def _trainable_names(work: Work) -> list[str] | None:
+    if "trainable" not in work.step.inputs:
+        return None
+    chosen = json.loads(work.input("trainable", "trainable.json").read_text("utf-8"))
+    names: list[str] = chosen["names"]
+    return names
+
+
+@contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    """Inside, torch computes with the threads the phase was started with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write(
+    work: Work,
+    loaded: Loaded,
+    curve: Sequence[Point],
+    facts: Mapping[str, Any],
+    methods: Sequence[Method],
+) -> None:
+    reference = str(work.step.settings["model"]["reference"])
+    shown = {key: facts[key] for key in ("steps", "trained_tokens", "trainable_parameters")}
+    shown["learning_rate"] = work.step.settings["learning_rate"]
+    card = model_card(work.step.name, reference, shown, [m.spec() for m in methods])
+    save(loaded.model, loaded.folder, work.output / MODEL, card)
+    lines = [json.dumps(asdict(point)) + "\n" for point in curve]
+    (work.output / "curve.jsonl").write_text("".join(lines), "utf-8")
+    (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
