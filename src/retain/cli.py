@@ -46,16 +46,17 @@ AllowGguf = Annotated[
     bool, typer.Option("--allow-gguf", help="Open a .gguf file that is not an embedded one.")
 ]
 
+AcceptOld = Annotated[
+    bool, typer.Option("--accept-old", help="Reuse steps that an older version of retain made.")
+]
+
 
 @app.command()
 def run(
     recipe: RecipeName,
     overrides: Overrides = None,
     runs: Runs = RUNS,
-    accept_old: Annotated[
-        bool,
-        typer.Option("--accept-old", help="Reuse steps that an older version of retain made."),
-    ] = False,
+    accept_old: AcceptOld = False,
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
 ) -> None:
@@ -67,9 +68,7 @@ def run(
         overrides or (),
         runs=runs,
         options=api.Options(
-            accept_old=accept_old,
-            trust_remote_code=trust_remote_code,
-            allow_gguf=allow_gguf,
+            trust_remote_code=trust_remote_code, allow_gguf=allow_gguf, accept_old=accept_old
         ),
         show=True,
     )
@@ -110,7 +109,7 @@ def evaluate(
     """Score MODEL on tasks."""
     from retain import api
 
-    api.evaluate(
+    text = api.evaluate(
         model,
         _words(tasks),
         num_fewshot=_numbers("--num-fewshot", num_fewshot),
@@ -118,7 +117,8 @@ def evaluate(
         output=output,
         include_path=include_path,
         options=api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf),
-    ).show()
+    )
+    typer.echo(text)
 
 
 @app.command()

@@ -6,8 +6,11 @@ Text that comes from data or a model is stripped of control bytes before it is p
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -141,3 +144,82 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     for row in rows:
         made.add_row(*(escape(plain(cell)) for cell in row))
     return made
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[..., None]]:
+    """A progress bar with time left; yields a function of done, total, text and unit."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        transient=True,
+    ) as bars:
+        shown = bars.add_task(escape(plain(title)), total=None)
+
+        def progress(done: float, total: float, text: str = "", unit: str = "") -> None:
+            bars.update(shown, completed=done, total=total or None)
+
+        yield progress
+
+
+def score_table(scores: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
+    """Scores over all items as a table, with what a reader should know below it."""
+    rows = [
+        (
+            str(one["task"]),
+            str(one["num_fewshot"]),
+            str(one["metric"]) + (" (main)" if one["is_main"] else ""),
+            _number(one["value"]),
+            _number(one["stderr"]),
+            str(one["num_items"]),
+            _number(one["chance"]),
+            _number(one["majority"]),
+        )
+        for one in scores
+        if one["role"] == "all"
+    ]
+    columns = ("task", ">shots", "metric", ">value", ">± 1 se", ">items", ">chance", ">majority")
+    out = Console(width=110, highlight=False, record=True, file=StringIO())
+    out.print(table("", columns, rows))
+    return "\n".join([out.export_text().rstrip(), *map(plain, notes)])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def show_data_report(source: str, found: Any) -> None:
+    """Print the faults of a source and what it holds."""
+    out = console()
+    for fault in found.faults:
+        out.print(plain(str(fault)), markup=False)
+    facts = {
+        "examples": found.num_examples,
+        "splits": _counts(found.splits),
+        "formats": _counts(found.formats),
+        "labels": _counts(found.labels),
+        "characters": _counts(found.characters),
+        "tokens": _counts(found.tokens),
+        "trained tokens": found.num_trained_tokens or "",
+        "tokens per word": _number(found.tokens_per_word),
+        "languages": ", ".join(f"{name} {part:.0%}" for name, part in found.languages.items()),
+        "licences": "; ".join(found.licences),
+        "faults": len(found.faults),
+    }
+    for name, value in facts.items():
+        if value != "":
+            out.print(plain(f"{name:16} {value}"), markup=False)
+
+
+def _counts(counts: Mapping[Any, int]) -> str:
+    """Counts by name; the names of quantiles are fractions.
+
+    >>> _counts({"train": 3, "": 1})
+    'train 3, (not named) 1'
+    """
+    named = ((f"{key:.0%}" if isinstance(key, float) else str(key), n) for key, n in counts.items())
+    return ", ".join(f"{name or '(not named)'} {number}" for name, number in named)

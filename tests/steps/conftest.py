@@ -5,6 +5,12 @@ import pytest
 from retain.steps import Journal, Step, Store
 
 
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch):
+    """A killed process loses nothing that it wrote; only a power cut needs the real fsync."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "runs" / ".steps")

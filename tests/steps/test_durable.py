@@ -5,7 +5,7 @@ import pytest
 
 from retain.errors import StoreError
 from retain.steps import durable, durable_folder, write_file, write_folder
-from retain.steps.manifest import faults, quick_faults, read_manifest
+from retain.steps.manifest import faults, manifest_bytes, quick_faults, read_manifest
 
 
 @pytest.fixture
@@ -150,11 +150,14 @@ def test_removing_takes_everything_and_follows_no_link(tmp_path):
         b"{",
         b'{"format": 2, "files": {}}',
         b'{"format": 1, "files": []}',
-        b'{"format": 1, "files": {"../a": {"bytes": 1, "sha256": "x"}}}',
-        b'{"format": 1, "files": {"/a": {"bytes": 1, "sha256": "x"}}}',
-        b'{"format": 1, "files": {"a": {"bytes": "1", "sha256": "x"}}}',
+        manifest_bytes({"format": 1, "files": {"../a": {"bytes": 1, "sha256": "x"}}}),
+        manifest_bytes({"format": 1, "files": {"/a": {"bytes": 1, "sha256": "x"}}}),
+        manifest_bytes({"format": 1, "files": {"a": {"bytes": "1", "sha256": "x"}}}),
+        manifest_bytes({"format": 1, "files": {}}).replace(b"files", b"filed"),
+        b'{"format": 1, "files": {"a": {"bytes": NaN, "sha256": "x"}}}',
         b"[" * 100_000,
     ],
+    ids="empty list torn newer files up root size altered nan deep".split(),
 )
 def test_a_manifest_that_is_none_is_a_fault_and_never_leads_outside(tmp_path, content):
     (tmp_path / "MANIFEST.json").write_bytes(content)

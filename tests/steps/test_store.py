@@ -108,9 +108,7 @@ def test_every_flipped_byte_is_found(store, data_step, finish):
     assert store.verify(data_step) == []
 
 
-def test_a_faulty_folder_in_the_way_is_set_aside_and_journalled(
-    store, data_step, journal, finish
-):
+def test_a_faulty_folder_in_the_way_is_set_aside_and_journalled(store, data_step, journal, finish):
     folder = finish(data_step)
     (folder / "a.txt").unlink()
     with store.begin(data_step, journal) as work:
@@ -272,7 +270,9 @@ def test_removing_a_step(store, data_step, finish):
     assert os.listdir(store.root / ".tmp") == []
 
 
-@pytest.mark.parametrize("folder", ["..", "data/..", "data/../..", ".tmp/x", "/etc", "data", "no/x"])
+@pytest.mark.parametrize(
+    "folder", ["..", "data/..", "data/../..", ".tmp/x", "/etc", "data", "no/x"]
+)
 def test_nothing_outside_the_store_is_removed_or_verified(store, data_step, finish, folder):
     finish(data_step)
     for act in (store.remove, store.verify):

@@ -16,7 +16,9 @@ from retain.train.plan import Plan
 from retain.train.settings import Settings
 from retain.train.stream import Row, Stream
 
-SETTINGS = Settings(learning_rate=1e-2, lr_scheduler_type="cosine", warmup_steps=2, precision="fp32")
+SETTINGS = Settings(
+    learning_rate=1e-2, lr_scheduler_type="cosine", warmup_steps=2, precision="fp32"
+)
 
 
 def make_row(name: str, length: int, *, trained: int | None = None, weight: float = 1.0, seed=0):
@@ -28,7 +30,7 @@ def make_row(name: str, length: int, *, trained: int | None = None, weight: floa
 
 
 def make_stream(num_steps=6, lengths=(5, 19, 11, 30), epochs=1) -> Stream:
-    """Steps of four uneven sequences with uneven trained tokens; epochs repeat them, turned round."""
+    """Steps of four uneven sequences with uneven trained tokens; later epochs turn them."""
     rows = [
         tuple(
             make_row(f"e{s}-{i}", n, trained=1 + (s + i) % (n - 1), weight=1.0 + i)

@@ -182,7 +182,7 @@ def quantiles(numbers: Sequence[int]) -> dict[float, int]:
 
 
 def languages(texts: Sequence[str]) -> dict[str, float]:
-    """Part of the texts in each language (ISO 639-1), most frequent first; a guess for short ones."""
+    """Part of the texts in each language (ISO 639-1), most frequent first; guessed if short."""
     if not texts:
         return {}
     import py3langid

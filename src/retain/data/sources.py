@@ -52,6 +52,13 @@ class Source:
     loss_weight: str | None = None
     item_column: str = "item"
 
+    @property
+    def label(self) -> str:
+        """What examples call it: the name, or of a path its last part, wherever it lies."""
+        if self.name.startswith((EMBEDDED, HUB)) or not Path(self.name).expanduser().exists():
+            return self.name
+        return Path(self.name).expanduser().resolve().name
+
     @classmethod
     def of(cls, spec: "str | Mapping[str, Any] | Source", item_column: str = "item") -> "Source":
         """From ``NAME``, ``NAME#1000``, or a mapping with ``source`` and this class's fields.
@@ -76,20 +83,25 @@ class Source:
 def identity(source: str | Mapping[str, Any] | Source) -> dict[str, str]:
     """``{label: sha256}`` of the content behind a source, without parsing any of it.
 
-    Labels are file names relative to the source, so that moving the data changes nothing.
+    Labels are file names relative to the source, so that moving the data changes nothing; they end
+    with ``#N`` where only a sample is read.
 
     Raises:
         DataError: If there is nothing there.
         EmbeddedError: If no embedded data has that name.
     """
-    name = Source.of(source).name
+    source = Source.of(source)
+    name = source.name
     if name.startswith(EMBEDDED):
-        from retain.embedded.table import lookup
+        from retain.embedded import identity as embedded_identity
 
-        return {package.file: package.sha256 for package in lookup(_after(name)).packages}
-    if files := _files(name):
-        return {label: sha256_file(path) for label, path in files}
-    return hub.identity(_after(name) if name.startswith(HUB) else name)
+        found = {name: embedded_identity(_after(name))}
+    elif files := _files(name):
+        found = {label: sha256_file(path) for label, path in files}
+    else:
+        found = hub.identity(_after(name) if name.startswith(HUB) else name)
+    sample = "" if source.sample is None else f"#{source.sample}"
+    return {f"{label}{sample}": digest for label, digest in found.items()}
 
 
 def licence(source: str | Mapping[str, Any] | Source) -> str | None:
@@ -166,6 +178,11 @@ class _FileReader:
     waiting: list[Row] = field(default_factory=list)
     why: str = ""
 
+    def __post_init__(self) -> None:
+        self.label = self.source.label
+        stem = Path(self.file).stem.lower()
+        self.file_split = stem if stem in SPLIT_NAMES else ""
+
     def take(self, row: Row) -> Iterator[Found | Fault]:
         if self.format is None:
             if len(self.waiting) == NUM_ROWS_TO_RECOGNISE:
@@ -180,24 +197,22 @@ class _FileReader:
         else:
             ready = [row]
         for one in ready:
-            yield _convert(one, self.format, self.source)
+            yield self._convert(one, self.format)
 
     def end(self) -> Iterator[Fault]:
         if self.waiting:
             yield Fault(self.waiting[0].where, "unknown format", self.why)
 
-
-def _convert(row: Row, format: str, source: Source) -> Found | Fault:
-    try:
-        example = convert(row.values, format, source.name, source.item_column)
-    except BadRow as error:
-        return Fault(row.where, error.kind, error.text)
-    split = row.values.get("split")
-    if not isinstance(split, str):
-        stem = Path(row.file).stem.lower()
-        split = stem if stem in SPLIT_NAMES else ""
-    stated = row.values.get("license") or row.values.get("licence")
-    return Found(example, row.where, split, str(stated) if stated else "")
+    def _convert(self, row: Row, format: str) -> Found | Fault:
+        try:
+            example = convert(row.values, format, self.label, self.source.item_column)
+        except BadRow as error:
+            return Fault(row.where, error.kind, error.text)
+        split = row.values.get("split")
+        if not isinstance(split, str):
+            split = self.file_split
+        stated = row.values.get("license") or row.values.get("licence")
+        return Found(example, row.where, split, str(stated) if stated else "")
 
 
 # ---------------------------------------------------------------- loading for a run

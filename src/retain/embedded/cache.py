@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 from platformdirs import user_cache_dir
 
-from retain.errors import EmbeddedError
+from retain.errors import EmbeddedError, StoreError
 from retain.steps.durable import fsync
 from retain.steps.fingerprint import sha256_file
 from retain.steps.lock import Holder, locked
 from retain.steps.manifest import faults, quick_faults
 
 _verified: set[tuple[str | int, ...]] = set()
-"""Files and folders whose content this process has already hashed: path, size, time, inode."""
+"""Files and folders that this process has hashed: path, size, time, inode, what they should be."""
 
 
 def cache_dir() -> Path:
@@ -29,12 +29,12 @@ def is_intact(path: Path, size: int, sha256: str) -> bool:
     """Whether a file is there with this size, always, and this hash, read once per process."""
     if not path.is_file() or path.stat().st_size != size:
         return False
-    return _once(path, lambda: sha256_file(path) == sha256)
+    return _once(path, sha256, lambda: sha256_file(path) == sha256)
 
 
 def is_whole(folder: Path) -> bool:
     """Whether a sealed folder has all its files with their sizes; contents once per process."""
-    return not quick_faults(folder) and _once(folder, lambda: not faults(folder))
+    return not quick_faults(folder) and _once(folder, "manifest", lambda: not faults(folder))
 
 
 def settle(target: Path, *, good: Callable[[], bool], make: Callable[[Path], Path]) -> Path:
@@ -59,7 +59,7 @@ def settle(target: Path, *, good: Callable[[], bool], make: Callable[[Path], Pat
         with locked(lock, what=target.name, wait=_patiently):
             if not good():
                 _make(target, make)
-    except OSError as error:
+    except (OSError, StoreError) as error:
         raise EmbeddedError(
             f"{cache_dir()}: cannot keep {target.name} in the cache ({error}). The folder must be "
             "writable and have room; set RETAIN_CACHE to one that is."
@@ -88,9 +88,9 @@ def _patiently(holder: Holder) -> None:
     """Wait for as long as the holder lives: it is making what we need."""
 
 
-def _once(path: Path, holds: Callable[[], bool]) -> bool:
+def _once(path: Path, what: str, holds: Callable[[], bool]) -> bool:
     stat = path.stat()
-    seen = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    seen = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino, what)
     if seen not in _verified:
         if not holds():
             return False

@@ -103,9 +103,7 @@ def _expanded(
     return flat
 
 
-def _resolved(
-    name: Name, include_path: Sequence[str | Path], phases: Sequence[str]
-) -> list[Spec]:
+def _resolved(name: Name, include_path: Sequence[str | Path], phases: Sequence[str]) -> list[Spec]:
     if not isinstance(name, str):
         return [_own(name)]
     if name.startswith(PHASE):

@@ -6,24 +6,26 @@ bits per byte. Prompts and answers are encoded exactly as training encodes them.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import log
 from pathlib import Path
 from typing import Any
 
 from retain.data.example import Example
 from retain.data.render import continuation_tokens, continuations, prompt_tokens, with_shots
+from retain.data.split import order
 from retain.errors import TaskError
 from retain.evaluate import text_metrics
 from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
-from retain.evaluate.items import Item, divide, rank
+from retain.evaluate.items import Item, divide
 from retain.evaluate.packing import Answer, Request
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
 from retain.evaluate.tokens import rolling_windows
 
 GENERATION_LIMIT = 64  # items whose answer is written out; the rest is scored by likelihood alone
-MAX_ANSWER_TOKENS = 256
+MIN_ANSWER_TOKENS, MAX_ANSWER_TOKENS = 16, 256
 WRITTEN: dict[str, Callable[[str, str], float]] = {
     "exact_match": text_metrics.exact_match,
     "chrf": text_metrics.chrf,
@@ -34,11 +36,12 @@ METRICS = {
     for metric in (
         Metric("acc", True, "fraction", False),
         Metric("exact_match", True, "fraction", False),
-        Metric("chrf", True, "points", False),
+        Metric("chrf", True, "chrf", False),
         Metric("rouge_l", True, "fraction", False),
-        Metric("bits_per_byte", False, "bits/byte", False, "ratio"),
+        Metric("bits_per_byte", False, "bits_per_byte", False, "ratio"),
     )
 }
+TARGET_CHARACTERS = 200
 TRANSCRIPT_ENDS = ["\n\nUser:", "\n\nAssistant:"]
 
 
@@ -102,22 +105,14 @@ class ExampleTask:
         ]
         if example.choices or example.reference is None or not self.written:
             return list(answers)
-        return [*answers, self.prompt(context, len(answers[0].continuation), called)]
+        limit = answer_limit(len(answers[0].continuation))
+        return [*answers, prompt(self.engine, context, limit, called)]
 
     def _windows(self, text: str, called: str) -> list[Request]:
         encoder = self.engine.encoder
         (tokens,) = encoder.encode([text], add_special_tokens=False)
         windows = rolling_windows(tokens, encoder.prefix_token_id, self.engine.max_length)
         return [Request(*window, called) for window in windows]
-
-    def prompt(self, context: tuple[int, ...], num_expected: int, called: str) -> Prompt:
-        """A prompt whose answer may be up to twice as long as expected, in steps of two."""
-        limit = 16
-        while limit < min(2 * num_expected, MAX_ANSWER_TOKENS):
-            limit *= 2
-        ends = [] if self.engine.tokenizer.chat_template else TRANSCRIPT_ENDS
-        options = {"until": ends, "max_gen_toks": limit, "do_sample": False}
-        return Prompt(self.engine.tokenizer.decode(context), options, called, context)
 
     def outcomes(
         self, questions: Sequence[Question], replies: Sequence[Sequence[Reply]]
@@ -141,9 +136,9 @@ class ExampleTask:
                 answer=example.answer,
             )
         scored = example.text if example.text is not None else example.reference or ""
-        outcome = Outcome(target=scored[:200], nats=-sum(logprobs), num_bytes=len(scored.encode()))
-        from_one = outcome.nats, outcome.num_bytes
-        outcome.metrics["bits_per_byte"] = _bits(*from_one)  # type: ignore[arg-type]
+        nats, num_bytes = -sum(logprobs), len(scored.encode())
+        outcome = Outcome(target=scored[:TARGET_CHARACTERS], nats=nats, num_bytes=num_bytes)
+        outcome.metrics["bits_per_byte"] = nats / log(2) / num_bytes
         for text in (reply for reply in replies if isinstance(reply, str)):
             outcome.prediction = outcome.response = text
             outcome.metrics |= {name: WRITTEN[name](text.strip(), scored) for name in self.written}
@@ -164,10 +159,23 @@ class ExampleTask:
         raise TaskError(f"{self.name}: {metric.name} is no metric of the corpus")
 
 
-def _bits(nats: float, num_bytes: int) -> float:
-    from math import log
+def prompt(engine: Engine, context: tuple[int, ...], limit: int, called: str = "") -> Prompt:
+    """A rendered prompt, answered greedily in up to ``limit`` tokens."""
+    ends = [] if engine.tokenizer.chat_template else TRANSCRIPT_ENDS
+    options = {"until": ends, "max_gen_toks": limit, "do_sample": False}
+    return Prompt(engine.tokenizer.decode(context), options, called, context)
 
-    return nats / log(2) / num_bytes
+
+def answer_limit(num_expected: int) -> int:
+    """Tokens an answer may have: twice what is expected, as a power of two from 16 to 256.
+
+    >>> answer_limit(3), answer_limit(30), answer_limit(3000)
+    (16, 64, 256)
+    """
+    limit = MIN_ANSWER_TOKENS
+    while limit < min(2 * num_expected, MAX_ANSWER_TOKENS):
+        limit *= 2
+    return limit
 
 
 def phase_task(name: str, held_out: Path, engine: Engine, limit: int | None) -> ExampleTask:
@@ -183,22 +191,23 @@ def phase_task(name: str, held_out: Path, engine: Engine, limit: int | None) -> 
         TaskError: If nothing is held out.
     """
     rows = [json.loads(line) for line in held_out.read_text("utf-8").splitlines()]
-    found = [(Example.from_json(row), row["role"]) for row in rows]
-    found.sort(key=lambda pair: rank("order", pair[0].id))
+    examples = [Example.from_json(row) for row in rows]
+    roles = {example.id: row["role"] for example, row in zip(examples, rows, strict=True)}
+    found = order(examples)
     scored = [
-        (Item(example.id, example.item, role, index), example)
-        for index, (example, role) in enumerate(found)
-        if role != "pool"
+        (Item(example.id, example.item, roles[example.id], index), example)
+        for index, example in enumerate(found)
+        if roles[example.id] != "pool"
     ]
     if not scored:
         raise TaskError(f"{name}: its data has no held-out item to score; raise held_out")
-    pool = [example for example, role in found if role == "pool" and example.text is None]
+    pool = [one for one in found if roles[one.id] == "pool" and one.text is None]
     task = ExampleTask(name, scored[:limit], pool, engine)
     task.notes += _limit_note(limit, len(scored))
     return task
 
 
-def own_task(spec: dict[str, Any], engine: Engine, limit: int | None) -> ExampleTask:
+def own_task(spec: Mapping[str, Any], engine: Engine, limit: int | None) -> ExampleTask:
     """A user's own test, as ``catalog.resolve`` gives it.
 
     Raises:
@@ -234,9 +243,13 @@ def _check_fits(name: str, metric: str, examples: Sequence[Example]) -> None:
     for number, example in enumerate(examples, start=1):
         has_answer = example.choices is not None and example.answer is not None
         if metric == "choice" and not has_answer:
-            raise TaskError(f"{name}: metric choice needs choices and an answer; row {number} has none")
+            raise TaskError(
+                f"{name}: metric choice needs choices and an answer; row {number} has none"
+            )
         if metric in WRITTEN and example.reference is None:
-            raise TaskError(f"{name}: metric {metric} needs a reference answer; row {number} has none")
+            raise TaskError(
+                f"{name}: metric {metric} needs a reference answer; row {number} has none"
+            )
         if metric == "bits_per_byte" and has_answer:
             raise TaskError(f"{name}: row {number} has choices; its metric is choice")
 

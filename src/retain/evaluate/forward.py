@@ -16,7 +16,7 @@ from retain.evaluate.packing import Answer, Document, Request, Row, Target, chai
 from retain.model.attention import Layout, tree_attention
 
 
-class Path(Protocol):
+class ScoringPath(Protocol):
     """One way to score requests; which one is taken is found by trying.
 
     Attributes:
@@ -171,7 +171,7 @@ def _score(
     device = hidden_TD.device
     where = [start + position for start, target in targets for position in target.positions]
     token_N = torch.tensor([token for _, t in targets for token in t.tokens], device=device)
-    places_U, place_N = torch.tensor(where, device=device).unique(return_inverse=True)
+    places_U, place_N = torch.unique(torch.tensor(where, device=device), return_inverse=True)
     loglikelihood_N = torch.empty(len(where), dtype=torch.float32, device=device)
     greedy_N = torch.empty(len(where), dtype=torch.bool, device=device)
     for first, logits_UV in _chunks(head, hidden_TD[places_U]):
@@ -181,8 +181,8 @@ def _score(
         loglikelihood_N[inside_N] = logits_UV[row_N, wanted_N] - normaliser_U[row_N]
         greedy_N[inside_N] = logits_UV.argmax(-1)[row_N] == wanted_N
     sizes = [len(target.tokens) for _, target in targets]
-    sums = [float(part.sum()) for part in loglikelihood_N.cpu().double().split(sizes)]
-    greedy = [bool(part.all()) for part in greedy_N.cpu().split(sizes)]
+    sums = [float(part.sum()) for part in torch.split(loglikelihood_N.cpu().double(), sizes)]
+    greedy = [bool(part.all()) for part in torch.split(greedy_N.cpu(), sizes)]
     return [Answer(total, all_best) for total, all_best in zip(sums, greedy, strict=True)]
 
 

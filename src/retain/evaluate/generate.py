@@ -171,7 +171,7 @@ def _plan(prompts: Sequence[Prompt], encoded: list[Tokens], size: int) -> list[l
 
 
 def _settings(options: dict[str, Any], end: str) -> tuple[int, list[str], dict[str, Any]]:
-    """Limit in tokens, stop strings, and what goes to ``generate``; greedy unless told otherwise."""
+    """Limit in tokens, stop strings, what goes to ``generate``; greedy unless told otherwise."""
     rest = dict(options)
     given = [rest.pop(name) for name in LIMITS if rest.get(name) is not None]
     limit = int(given[0]) if given else MAX_NEW_TOKENS

@@ -70,7 +70,7 @@ class RetainLM(TemplateLM):  # type: ignore[misc]
         self, requests: list[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Log-likelihood in nats, and whether greedy decoding would have written it."""
-        pairs = [Pair(*request.args, name=_called(request)) for request in requests]
+        pairs = [Pair(*request.args, _called(request)) for request in requests]
         answers = self.engine.loglikelihoods(pairs)
         results = [(answer.loglikelihood, answer.is_greedy) for answer in answers]
         self._remember("loglikelihood", requests, results)
@@ -88,9 +88,7 @@ class RetainLM(TemplateLM):  # type: ignore[misc]
         answers = self.engine.scorer.loglikelihoods(asked)
         return [(answer.loglikelihood, answer.is_greedy) for answer in answers]
 
-    def loglikelihood_rolling(
-        self, requests: list[Any], disable_tqdm: bool = False
-    ) -> list[float]:
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of each whole text, in nats."""
         results = self.engine.rolling(
             [request.args[0] for request in requests], names=[_called(r) for r in requests]

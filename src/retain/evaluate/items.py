@@ -74,7 +74,6 @@ def divide(
     *,
     keep_pool: bool,
     limit: int | None = None,
-    shown: frozenset[str] = frozenset(),
 ) -> Division:
     """Set the pool aside and put the rest in order.
 
@@ -84,7 +83,6 @@ def divide(
         keep_pool: Shots come from this same split: set min(32, 10 %) documents aside, with
             everything that shares a source item with them, whether or not shots are asked for.
         limit: Score only the first so many; None scores all.
-        shown: Keys that serve as shots from elsewhere and are never scored.
     """
     first: dict[str, int] = {}
     for index, key in enumerate(keys):
@@ -95,9 +93,7 @@ def divide(
         size = min(MAX_POOL, int(len(unique) * POOL_FRACTION))
         pool = sorted(unique, key=lambda i: rank("pool", keys[i]))[:size]
     kept_out = {source_items[i] for i in pool}
-    scored = [i for i in unique if source_items[i] not in kept_out and keys[i] not in shown]
+    scored = [i for i in unique if source_items[i] not in kept_out]
     scored.sort(key=lambda i: rank("order", keys[i]))
-    items = tuple(
-        Item(keys[i], source_items[i], role(source_items[i]), i) for i in scored[:limit]
-    )
+    items = tuple(Item(keys[i], source_items[i], role(source_items[i]), i) for i in scored[:limit])
     return Division(tuple(pool), items, len(scored), len(keys) - len(unique))

@@ -19,11 +19,12 @@ Progress = Callable[[float, float, str, str], None]
 """Called with done, total, text, unit."""
 
 
-def _silent(done: float, total: float, text: str, unit: str) -> None:
-    pass
+def silent(done: float, total: float, text: str, unit: str) -> None:
+    """Progress that nobody watches."""
 
 
-def _never() -> bool:
+def never() -> bool:
+    """A stop that never comes."""
     return False
 
 
@@ -38,8 +39,8 @@ class Ledger:
     """
 
     folder: Path | None = None
-    progress: Progress = _silent
-    stop: Callable[[], bool] = _never
+    progress: Progress = silent
+    stop: Callable[[], bool] = never
     _files: dict[str, Path] = field(default_factory=dict)
 
     def run(

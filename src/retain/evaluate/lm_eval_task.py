@@ -21,7 +21,6 @@ from lm_eval.api.metrics import bits_per_byte, mean
 from lm_eval.api.samplers import ContextSampler
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import TaskIndex
-from tqdm import tqdm
 
 from retain.errors import TaskError
 from retain.evaluate.engine import Pair
@@ -191,18 +190,12 @@ class LmEvalTask:
         shots, self._shots_split, same_split = self._shot_documents()
         owners = [_source_item(doc, key) for doc, key in zip(self.documents, keys, strict=True)]
         takes_shots = self.task.OUTPUT_TYPE != "loglikelihood_rolling"
-        division = divide(
-            keys,
-            owners,
-            keep_pool=same_split and takes_shots,
-            limit=limit,
-            shown=frozenset(),
-        )
+        division = divide(keys, owners, keep_pool=same_split and takes_shots, limit=limit)
         if same_split:
             self._shots = [self.documents[index] for index in division.pool]
         else:
-            scored = set(keys)
-            self._shots = [shot for shot in shots if document_key(shot) not in scored]
+            scored = {*keys, *owners}
+            self._shots = [shot for shot in shots if scored.isdisjoint(_identities(shot))]
         self._note(limit, division)
         return division
 
@@ -255,13 +248,18 @@ def quiet() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL)
     datasets.disable_progress_bars()
     try:
-        with mock.patch.object(lm_eval.api.task, "tqdm", partial(tqdm, disable=True)):
+        with _without_bars():
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         if not bars:
             datasets.enable_progress_bars()
+
+
+def _without_bars() -> Any:
+    module = lm_eval.api.task
+    return mock.patch.object(module, "tqdm", partial(module.tqdm, disable=True))
 
 
 def _load(spec: Mapping[str, Any]) -> Any:
@@ -318,10 +316,16 @@ def _source_item(document: Any, key: str) -> str:
     return key
 
 
+def _identities(document: Any) -> tuple[str, str]:
+    """Its key and its source item."""
+    key = document_key(document)
+    return key, _source_item(document, key)
+
+
 def _call(instance: Any, called: str) -> Call:
     match instance.request_type:
         case "loglikelihood":
-            return Pair(*instance.args, name=called)
+            return Pair(*instance.args, called)
         case "loglikelihood_rolling":
             return str(instance.args[0])
         case _:

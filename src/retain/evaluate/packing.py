@@ -117,7 +117,9 @@ def trees(requests: Sequence[Request]) -> list[Document]:
     """One document per distinct context: its continuations branch off where it ends."""
     by_context: dict[Tokens, dict[Tokens, list[int]]] = {}
     for index, request in enumerate(requests):
-        by_context.setdefault(request.context, {}).setdefault(request.continuation, []).append(index)
+        by_context.setdefault(request.context, {}).setdefault(request.continuation, []).append(
+            index
+        )
     return [_tree(context, askers) for context, askers in by_context.items()]
 
 

@@ -108,15 +108,11 @@ def bits_per_byte(nats: Sequence[float], num_bytes: Sequence[int]) -> tuple[floa
     return ratio / log(2), sqrt(variance) / total / log(2)
 
 
-def _resampled(
-    aggregate: Callable[[list[Outcome]], float], outcomes: list[Outcome]
-) -> float:
+def _resampled(aggregate: Callable[[list[Outcome]], float], outcomes: list[Outcome]) -> float:
     if len(outcomes) < 2:
         return float("nan")
     draw = Random(0)
-    values = [
-        aggregate(draw.choices(outcomes, k=len(outcomes))) for _ in range(NUM_RESAMPLES)
-    ]
+    values = [aggregate(draw.choices(outcomes, k=len(outcomes))) for _ in range(NUM_RESAMPLES)]
     return mean_and_stderr(values)[1] * sqrt(NUM_RESAMPLES)
 
 
@@ -157,7 +153,7 @@ def item_rows(task: Task, asked: Sequence[Asked]) -> list[dict[str, Any]]:
 
 
 def write_items(rows: Sequence[dict[str, Any]], path: Any) -> None:
-    """Write ``items.parquet``: the columns of ``item_rows``, a metric column where any row has it."""
+    """Write ``items.parquet``: the columns of ``item_rows``, and one for each metric."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from retain.errors import TaskError
-from retain.evaluate.forward import EncoderPath, PaddedPath, Path, TreePath, WholePath
+from retain.evaluate.forward import EncoderPath, PaddedPath, ScoringPath, TreePath, WholePath
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.packing import Answer, Request, Row, fit
 
@@ -22,7 +22,7 @@ BUDGET_TOKENS = 2048  # tokens of one row
 TOLERANCE = 1e-4  # of a log-probability, where weights are fp32
 TOLERANCE_HALF = 0.1  # where the weights themselves have 16 bits; a wrong mask is off by far more
 MARGIN = 24  # how much longer than the window the trial tree is, in tokens
-PATHS: tuple[Callable[[Any], Path], ...] = (TreePath, PaddedPath, WholePath)
+PATHS: tuple[Callable[[Any], ScoringPath], ...] = (TreePath, PaddedPath, WholePath)
 CANNOT = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -45,7 +45,7 @@ class Scorer:
     budget_tokens: int = BUDGET_TOKENS
     num_truncated: int = 0
     notes: list[str] = field(default_factory=list)
-    _path: Path | None = None
+    _path: ScoringPath | None = None
     _tried_to: int = 0
 
     @property
@@ -85,7 +85,7 @@ class Scorer:
                     answers |= _answers(row, results, fitted.requests)
         return [answers[index] for index in range(len(requests))]
 
-    def _choose(self, longest: int) -> Path:
+    def _choose(self, longest: int) -> ScoringPath:
         """The first path that agrees with the plain use of the model on a tree of this length."""
         if self.model.config.is_encoder_decoder:
             self._path = self._path or EncoderPath(self.model)
@@ -99,7 +99,7 @@ class Scorer:
         if any(map(isnan, expected)):  # the request that meets it is named when it is scored
             self._path = WholePath(self.model)
             return self._path
-        faults = []
+        faults: list[str] = []
         for make in PATHS:
             self._path, fault = _try(make, self.model, requests, expected)
             if self._path is not None:
@@ -134,7 +134,7 @@ def _num_tokens(row: Row) -> int:
     return sum(document.num_tokens for document in row)
 
 
-def _as_json(path: Path) -> Callable[[Row], list[Any]]:
+def _as_json(path: ScoringPath) -> Callable[[Row], list[Any]]:
     def compute(row: Row) -> list[Any]:
         return [[answer.loglikelihood, answer.is_greedy] for answer in path.answer(row)]
 
@@ -142,7 +142,7 @@ def _as_json(path: Path) -> Callable[[Row], list[Any]]:
 
 
 def _answers(row: Row, results: list[Any], requests: Sequence[Request]) -> dict[int, Answer]:
-    answers = {}
+    answers: dict[int, Answer] = {}
     targets = [target for document in row for target in document.targets]
     for target, (loglikelihood, is_greedy) in zip(targets, results, strict=True):
         if isnan(loglikelihood):
@@ -193,8 +193,8 @@ def _plainly(model: Any, request: Request) -> float:
 
 
 def _try(
-    make: Callable[[Any], Path], model: Any, requests: list[Request], expected: list[float]
-) -> tuple[Path | None, str]:
+    make: Callable[[Any], ScoringPath], model: Any, requests: list[Request], expected: list[float]
+) -> tuple[ScoringPath | None, str]:
     """The path if it gives what is expected; else None and why not."""
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
     tolerance = TOLERANCE_HALF if half else TOLERANCE
@@ -203,7 +203,10 @@ def _try(
         (row,) = path.plan(requests, 10**9)
         answers = path.answer(row)
     except CANNOT as error:
-        return None, f"the {getattr(make, 'name', make)} path fails: {type(error).__name__}: {error}"
+        return (
+            None,
+            f"the {getattr(make, 'name', make)} path fails: {type(error).__name__}: {error}",
+        )
     targets = [target for document in row for target in document.targets]
     differences = [
         abs(answer.loglikelihood - expected[target.requests[0]]) / len(target.tokens)

@@ -29,13 +29,13 @@ UNITS = {
     "f1": "fraction",
     "mcc": "correlation",
     "rouge_l": "fraction",
-    "bits_per_byte": "bits/byte",
+    "bits_per_byte": "bits_per_byte",
     "byte_perplexity": "perplexity",
     "word_perplexity": "perplexity",
     "perplexity": "perplexity",
-    "bleu": "points",
-    "chrf": "points",
-    "ter": "points",
+    "bleu": "bleu",
+    "chrf": "chrf",
+    "ter": "ter",
     "brier_score": "squared error",
 }
 LOWER_IS_BETTER = {
@@ -72,7 +72,9 @@ class Text:
         """Facts of its metrics; the first, or the kind's usual one, or ``main_metric``, is main."""
         kind = self.config.get("output_type", "generate_until")
         given = self.config.get("metric_list")
-        listed = given if isinstance(given, list) else [{"metric": m} for m in DEFAULT_METRICS[kind]]
+        listed = (
+            given if isinstance(given, list) else [{"metric": m} for m in DEFAULT_METRICS[kind]]
+        )
         names = [str(metric["metric"]) for metric in listed]
         chosen = (self.config.get("metadata") or {}).get("main_metric", MAIN_BY_KIND.get(kind))
         main = chosen if chosen in names else names[0]
@@ -258,7 +260,7 @@ def _load(path: Path, digest: Any, seen: set[Path]) -> dict[str, Any]:
         return f"!function {named}"
 
     Loader.add_constructor("!function", function)
-    config = yaml.load(content, Loader=Loader)  # noqa: S506 - a safe loader with one more tag
+    config = yaml.load(content, Loader=Loader)  # a safe loader with one more tag
     if not isinstance(config, dict):
         raise yaml.YAMLError("not a mapping")
     merged: dict[str, Any] = {}

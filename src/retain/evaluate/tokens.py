@@ -48,7 +48,9 @@ class Encoder:
             if wanted:
                 options = {} if flag is None else {"add_special_tokens": flag}
                 rows = self.tokenizer(wanted, return_attention_mask=False, **options)["input_ids"]
-                encoded |= {(text, flag): tuple(row) for text, row in zip(wanted, rows, strict=True)}
+                encoded |= {
+                    (text, flag): tuple(row) for text, row in zip(wanted, rows, strict=True)
+                }
         return [encoded[text, use] for text, use in zip(texts, special, strict=True)]
 
     def pairs(self, texts: Sequence[tuple[str, str]]) -> list[Pair]:

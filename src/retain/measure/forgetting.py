@@ -123,7 +123,8 @@ def chance_adjusted_loss(
     array([[0.5, nan]])
     """
     _same_tasks(score_PT, base_T)
-    known_T = np.where(above_chance_T, base_T - chance_T, np.nan)
+    known_T = base_T - chance_T
+    known_T = np.where(above_chance_T & (known_T != 0), known_T, np.nan)
     loss_PT: Floats = (base_T[..., None, :] - score_PT) / known_T[..., None, :]
     return loss_PT
 

@@ -142,18 +142,25 @@ def percentile_interval(draws_B: Floats, level: float = 0.95) -> Interval:
         level: Share of the draws inside, 0-1.
 
     Returns:
-        Percentile interval. Unknown if any draw is not finite: a figure whose denominator can
-        vanish has no honest interval.
+        Percentile interval. A draw that is not finite (its denominator vanished) counts as lower
+        than all at the low end and higher than all at the high end, so that it only widens the
+        interval; unknown when such draws are as many as a tail holds.
 
-    Source: Efron and Tibshirani 1993, chapter 13. Departure: none; no bias correction.
+    Source: Efron and Tibshirani 1993, chapter 13, without bias correction. Departure: what is said
+    of draws that are not finite.
 
     >>> percentile_interval(np.arange(101.0), level=0.5)
     Interval(low=25.0, high=75.0)
     """
-    if draws_B.size == 0 or not np.isfinite(draws_B).all():
-        return UNKNOWN
     tail = (1 - level) / 2
-    low, high = np.quantile(draws_B, [tail, 1 - tail])
+    finite_B = np.isfinite(draws_B)
+    if draws_B.size == 0 or 1 - finite_B.mean() >= tail:
+        return UNKNOWN
+    if finite_B.all():
+        low, high = np.quantile(draws_B, [tail, 1 - tail])
+    else:
+        low = np.quantile(np.where(finite_B, draws_B, -np.inf), tail, method="higher")
+        high = np.quantile(np.where(finite_B, draws_B, np.inf), 1 - tail, method="lower")
     return Interval(float(low), float(high))
 
 

@@ -22,8 +22,6 @@ from retain.errors import RecipeError
 if TYPE_CHECKING:
     import torch
 
-    from retain.model.layers import Place
-
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 ShareOf = Literal["examples", "trained_tokens"]
 ShareBase = Literal["final_mix", "new_data"]
@@ -248,30 +246,6 @@ class Layers:
     other: tuple[str, ...] = ()
     tied: bool = False
     sizes: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, places: "Mapping[str, Place]", *, tied: bool) -> "Layers":
-        """The description that :func:`retain.model.layers.places` gives, sorted by place."""
-
-        def at(part: str) -> tuple[str, ...]:
-            return tuple(name for name, place in places.items() if place.part == part)
-
-        inner: dict[int, dict[str, list[str]]] = {}
-        for name in at("block"):
-            kinds = inner.setdefault(places[name].block, {})
-            kinds.setdefault(places[name].kind, []).append(name)
-        return cls(
-            blocks=tuple(
-                Block(index=index, **{kind: tuple(names) for kind, names in kinds.items()})
-                for index, kinds in sorted(inner.items())
-            ),
-            embeddings=at("embeddings"),
-            final_norm=at("final_norm"),
-            head=at("head"),
-            other=at("other"),
-            tied=tied,
-            sizes={name: place.size for name, place in places.items()},
-        )
 
     @property
     def names(self) -> tuple[str, ...]:

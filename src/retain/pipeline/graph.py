@@ -4,7 +4,7 @@ One cell is one arm of one seed. Its phases follow each other; arms that agree o
 before it get the same steps, by fingerprint, and share them without being told to.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
@@ -70,16 +70,23 @@ class Graph:
     sources: Mapping[Step, tuple[Source, ...]]
 
 
-def build(resolved: Resolved) -> Graph:
-    """The graph of a recipe whose outside facts (models, data, tasks, precision) are resolved."""
-    return _Builder(resolved).graph()
+def build(resolved: Resolved, accept: Callable[[Step], bool] = lambda step: False) -> Graph:
+    """The graph of a recipe whose outside facts (models, data, tasks, precision) are resolved.
+
+    Args:
+        resolved: The recipe.
+        accept: Whether the result of an older version of a step may stand for it; the newest
+            version that is accepted does.
+    """
+    return _Builder(resolved, accept).graph()
 
 
 class _Builder:
     """Collects steps; a step that is already there is not added again."""
 
-    def __init__(self, resolved: Resolved) -> None:
+    def __init__(self, resolved: Resolved, accept: Callable[[Step], bool]) -> None:
         self.resolved = resolved
+        self.accept = accept
         self.steps: dict[Step, None] = {}
         self.data: dict[tuple[str, str], Step] = {}
         self.sources: dict[Step, tuple[Source, ...]] = {}
@@ -96,8 +103,10 @@ class _Builder:
         return Graph(tuple(self.steps), tuple(self.rows), self.data, self.sources)
 
     def add(self, kind: str, name: str, settings: Mapping[str, Any], **parts: Any) -> Step:
-        """A step of a kind, at the kind's version."""
-        step = Step(kind, as_name(name), KINDS[kind].version, settings, **parts)
+        """A step of a kind, at the kind's version or at an older one that is accepted."""
+        newest = KINDS[kind].version
+        versions = [Step(kind, as_name(name), v, settings, **parts) for v in range(newest, 0, -1)]
+        step = next((old for old in versions[1:] if self.accept(old)), versions[0])
         self.steps.setdefault(step)
         return step
 
@@ -317,12 +326,10 @@ class _Builder:
         if model is not None:
             inputs["model"] = model
         if spec["kind"] == "phase":
-            inputs["data"] = self.data[cell.variant, spec["phase"]]
+            inputs["data"] = self.data[cell.variant, task.removeprefix("phase:")]
         files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
         step_name = f"{task.removeprefix('phase:')}-{name}"
-        step = Step("evaluate", as_name(step_name), KINDS["evaluate"].version, settings, inputs, files)
-        self.steps.setdefault(step)
-        return step
+        return self.add("evaluate", step_name, settings, inputs=inputs, files=files)
 
 
 def generator(seed: int, *names: str) -> Random:

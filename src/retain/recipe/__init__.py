@@ -7,6 +7,7 @@
 from retain.recipe.arm import Arm
 from retain.recipe.cells import Cell, CellPart, CellPhase, expand
 from retain.recipe.faults import FaultyRecipeError
+from retain.recipe.init import InitFacts, init_recipe
 from retain.recipe.model import Choose, Evaluate, Gate, HeldOut, Keep, OwnTest, Phase, Recipe
 from retain.recipe.read import load_recipe, read_recipe, shipped
 from retain.recipe.schema import schema, schema_text
@@ -22,12 +23,14 @@ __all__ = [
     "FaultyRecipeError",
     "Gate",
     "HeldOut",
+    "InitFacts",
     "Keep",
     "OwnTest",
     "Phase",
     "Recipe",
     "Train",
     "expand",
+    "init_recipe",
     "load_recipe",
     "read_recipe",
     "schema",

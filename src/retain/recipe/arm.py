@@ -1,9 +1,16 @@
 """An arm: one list of methods that is compared with others, and how its entries are read."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from retain.methods import known, validate
 from retain.methods.base import DeclaredPast, Method, MethodError, Source, option_names
@@ -60,12 +67,18 @@ AnyMethod = Annotated[
 ]
 
 
+def _train_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Some of :class:`Train`'s values, each sound."""
+    Train.model_validate(values)
+    return values
+
+
 class Arm(Part):
     """What one arm does against forgetting."""
 
     methods: tuple[AnyMethod, ...] = ()
     """Methods, each `{method: NAME, ...}`; none at all is plain sequential fine-tuning."""
-    train: dict[str, Any] = Field(default_factory=dict)
+    train: Annotated[dict[str, Any], AfterValidator(_train_values)] = Field(default_factory=dict)
     """Training values that differ in this arm."""
     from_phase: str | None = None
     """The phase from which methods and `train` act; none: the second, or the only one."""
@@ -80,13 +93,3 @@ class Arm(Part):
         if isinstance(value, str) or (isinstance(value, Mapping) and "method" in value):
             return {"methods": [value]}
         return value
-
-    @model_validator(mode="after")
-    def _train_values(self) -> Self:
-        try:
-            Train.model_validate(self.train)
-        except ValidationError as error:
-            keys = tuple(Train.model_fields)
-            found = translate(error, lambda _: keys)
-            refuse(Fault(("train", *fault.loc), fault.message) for fault in found)
-        return self

@@ -113,7 +113,7 @@ def unknown(kind: str, got: str, known: Iterable[str]) -> str:
     """
     listed = list(known)
     if kind == "key" and got in ELSEWHERE:
-        return f"unknown key '{got}': {ELSEWHERE[got]}. Known: {', '.join(listed)}"
+        return f"unknown key '{got}': {ELSEWHERE[got]}"
     close = get_close_matches(got, listed, n=1, cutoff=0.6)
     guess = f" Did you mean '{close[0]}'?" if close else ""
     return f"unknown {kind} '{got}'.{guess} Known: {', '.join(listed)}"
@@ -145,14 +145,21 @@ def translate(error: ValidationError, known_keys: Any = None) -> list[Fault]:
         error: What pydantic found.
         known_keys: Gives the keys allowed at a place; needed for unknown keys.
     """
-    return [_one(details, known_keys) for details in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    return [_one(details, known_keys) for details in found if not _echoes(details)]
+
+
+def _echoes(details: ErrorDetails) -> bool:
+    """Whether pydantic counts a list as too short only because its entries are faulty."""
+    given = details["input"]
+    return details["type"] == "too_short" and len(given) >= details["ctx"]["min_length"]
 
 
 def _one(details: ErrorDetails, known_keys: Any) -> Fault:
     loc, kind = tuple(details["loc"]), details["type"]
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         known = known_keys(loc[:-1]) if known_keys else ()
-        return Fault(loc[:-1], unknown("key", str(loc[-1]), known))
+        return Fault(loc, unknown("key", str(loc[-1]), known))
     return Fault(loc, message(details))
 
 

@@ -28,15 +28,18 @@ class _Source:
     def describe(self, fault: Fault) -> str:
         """A fault as one line of text, with the place it stands at."""
         words, path = locate(self.raw, fault.loc)
-        return f"{self._where(path)}{words}: {fault.message}" if words else fault.message
-
-    def _where(self, path: Path) -> str:
-        for length in range(len(path), -1, -1):
+        for length in range(len(path), 0, -1):
             if path[:length] in self.overridden:
-                return f"override '{self.overridden[path[:length]]}': "
-            if path[:length] in self.lines and length:
-                return f"line {self.lines[path[:length]]}, "
-        return ""
+                return f"override '{self.overridden[path[:length]]}': {words}: {fault.message}"
+            if path[:length] in self.lines:
+                return f"line {self.lines[path[:length]]}, {words}: {fault.message}"
+        return f"{words}: {fault.message}" if words else fault.message
+
+    def line(self, fault: Fault) -> int:
+        """The line it stands on, to list faults in the order of the file; 0 when on none."""
+        path = locate(self.raw, fault.loc)[1]
+        found = (self.lines.get(path[:length]) for length in range(len(path), 0, -1))
+        return next((line for line in found if line), 0)
 
 
 def load_recipe(path_or_name: str | FilePath, overrides: Sequence[str] = ()) -> Recipe:
@@ -111,7 +114,7 @@ def _read(source: _Source, overrides: Sequence[str], origin: str, before: Sequen
         source = replace(source, raw=raw, overridden={**source.overridden, path: override})
     recipe, faults = validate_recipe(source.raw)
     faults += derived_faults(source.raw, list(faults))
-    texts += [source.describe(fault) for fault in faults]
+    texts += [source.describe(fault) for fault in sorted(faults, key=source.line)]
     if texts or recipe is None:
         raise FaultyRecipeError(origin, texts)
     return recipe

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from retain.methods import REGISTRY
 from retain.methods.base import option_names
 from retain.recipe.model import Recipe
@@ -12,8 +14,8 @@ def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe as people write it, shorthands included."""
     made = Recipe.model_json_schema(mode="validation")
     arm = made["$defs"]["Arm"]
-    entry = {"anyOf": [{"type": "string"}, *map(_entry, sorted(REGISTRY)), _third_party()]}
-    made["$defs"]["Method"] = entry
+    entries = [_entry(name, made["$defs"]) for name in sorted(REGISTRY)]
+    made["$defs"]["Method"] = {"anyOf": [{"type": "string"}, *entries, _third_party()]}
     one = {"$ref": "#/$defs/Method"}
     arm["properties"]["methods"]["items"] = one
     made["$defs"]["Arm"] = {
@@ -34,18 +36,16 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def _entry(name: str) -> dict[str, Any]:
-    """The schema of one method's entry."""
-    from pydantic import TypeAdapter
-
+def _entry(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one method's entry; what it refers to joins ``definitions``."""
     made = TypeAdapter(REGISTRY[name]).json_schema()
+    definitions.update(made.get("$defs", {}))
     properties = {key: made["properties"][key] for key in option_names(REGISTRY[name])}
     return {
         "type": "object",
         "properties": {"method": {"const": name}, **properties},
         "required": ["method"],
         "additionalProperties": False,
-        **({"$defs": made["$defs"]} if "$defs" in made else {}),
     }
 
 

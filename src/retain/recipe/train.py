@@ -10,10 +10,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
     model_validator,
 )
 
-from retain.recipe.faults import Fault, refuse, refuse_one
+from retain.recipe.faults import Fault, refuse, refuse_one, translate
 
 NAME = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")
 EXCLUSIVE = {  # at most one of a group; where none is given, the first pair is the default
@@ -102,31 +104,27 @@ class Train(Part):
     """Compute activations twice, to hold fewer: less memory, a third more time."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the arithmetic; `auto` asks a short probe of the machine. Weights stay fp32."""
-    save_steps: Whole = Field(default=100, ge=1)
-    """Optimizer steps between two snapshots that a stopped run goes on from."""
+    save_steps: Whole | None = Field(default=None, ge=1)
+    """Steps between snapshots that a stopped run goes on from; none: under 5 % of the time."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _one_of_each_group(cls, values: Any) -> Any:
+    def _groups(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Fill and check the groups, beside what pydantic finds."""
         if not isinstance(values, Mapping):
-            return values
-        filled = dict(values)
-        for group, default in EXCLUSIVE.items():
-            if all(filled.get(key) is None for key in group):
-                filled[group[0]] = default
-        return filled
-
-    @model_validator(mode="after")
-    def _not_both_of_a_group(self) -> Self:
-        refuse(
-            Fault((second,), f"{first} is given too; give one of them")
-            for first, second in EXCLUSIVE
-            if getattr(self, first) is not None and getattr(self, second) is not None
-        )
-        if self.max_steps and self.warmup_steps and self.warmup_steps > self.max_steps:
-            text = f"must be at most max_steps, {self.max_steps}; got {self.warmup_steps}"
-            refuse([Fault(("warmup_steps",), text)])
-        return self
+            return handler(values)
+        filled, faults = _one_of_each_group(values)
+        try:
+            made = handler(filled)
+        except ValidationError as error:
+            keys = tuple(cls.model_fields)
+            refuse([*translate(error, lambda _: keys), *faults])
+            raise
+        if made.max_steps and made.warmup_steps and made.warmup_steps > made.max_steps:
+            text = f"must be at most max_steps, {made.max_steps}; got {made.warmup_steps}"
+            faults.append(Fault(("warmup_steps",), text))
+        refuse(faults)
+        return made
 
     def changed(self, values: Mapping[str, Any]) -> "Train":
         """These settings with some values changed; a value replaces the other of its group.
@@ -139,3 +137,15 @@ class Train(Part):
             if any(values.get(key) is not None for key in group):
                 kept |= dict.fromkeys(group)
         return Train.model_validate(kept | dict(values))
+
+
+def _one_of_each_group(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The values with a default for each group that is not given, and a fault where both are."""
+    filled, faults = dict(values), []
+    for (first, second), default in EXCLUSIVE.items():
+        given = [key for key in (first, second) if filled.get(key) is not None]
+        if len(given) == 2:
+            faults.append(Fault((second,), f"{first} is given too; give one of them"))
+        if not given:
+            filled[first] = default
+    return filled, faults

@@ -8,14 +8,13 @@ nearly as much of the last phase as the best one did, and takes the one that los
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from retain.errors import RecipeError, did_you_mean
 from retain.measure import forgetting as formulas
-from retain.report.measured import CONTROL
 from retain.report.results import TaskKey
 from retain.report.scorebook import MISSING, Floats, ScoreBook, figure, mean_over_seeds
 
@@ -52,18 +51,18 @@ class Choice:
 
     Attributes:
         arm: The arm, or None when there is nothing to choose; then ``reason`` says why.
-        seed: Its seed that lost least.
         plain: The best arm without methods; None when the recipe has none.
         remedy: The best arm with methods, by the same rule; None when there is none.
         plain_is_equal: Whether ``plain`` learnt enough to be eligible.
+        seeds: For each arm the seed that lost least.
     """
 
     variant: str
     arm: str | None = None
-    seed: int | None = None
     plain: str | None = None
     remedy: str | None = None
     plain_is_equal: bool = False
+    seeds: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -116,10 +115,10 @@ def choose(book: ScoreBook, rule: Rule) -> Choice:
     return Choice(
         variant=book.variant.name,
         arm=chosen,
-        seed=best_seed(book, chosen, rule),
         plain=plain,
         remedy=remedy,
         plain_is_equal=plain in enough,
+        seeds={one.arm: best_seed(book, one.arm, rule) for one in measured},
     )
 
 
@@ -154,7 +153,7 @@ def gain(book: ScoreBook, arm: str, seed: int) -> Floats:
     if key is None:
         return MISSING
     last = book.num_phases
-    before_N = book.score(CONTROL if book.has_arm(CONTROL) else arm, seed, last - 1, key)
+    before_N = book.score(book.control or arm, seed, last - 1, key)
     return book.score(arm, seed, last, key) - before_N
 
 
@@ -179,7 +178,7 @@ def lost(book: ScoreBook, arm: str, seed: int, rule: Rule) -> Floats:
                 parts += _by_unit(book, keys, loss_NPT[:, 0])
     taught = [key for key in book.phase_keys(shots) if (book.taught_in(key) or 0) < book.num_phases]
     if taught:
-        best_NT = _best_earlier(book, arm, seed, taught)
+        best_NT = best_earlier(book, arm, seed, taught)
         now_NT = _last_row(book, arm, seed, taught)
         parts += _by_unit(book, taught, formulas.relative_loss(now_NT[:, None], best_NT)[:, 0])
     if not parts:
@@ -189,14 +188,15 @@ def lost(book: ScoreBook, arm: str, seed: int, rule: Rule) -> Floats:
 
 
 def _last_row(book: ScoreBook, arm: str, seed: int, keys: list[TaskKey]) -> Floats:
-    return np.stack([book.score(arm, seed, book.num_phases, key) for key in keys], axis=-1)
+    return book.matrix(arm, seed, keys, book.num_phases)[:, -1]
 
 
-def _best_earlier(book: ScoreBook, arm: str, seed: int, keys: list[TaskKey]) -> Floats:
+def best_earlier(book: ScoreBook, arm: str, seed: int, keys: list[TaskKey]) -> Floats:
+    """The best score of each task before the last phase, the control's where the arm has none."""
     last = book.num_phases
     best_NT: Floats = book.matrix(arm, seed, keys, last - 1).max(axis=1)
-    if np.isnan(best_NT[0]).any() and book.has_arm(CONTROL):
-        best_NT = book.matrix(CONTROL, seed, keys, last - 1).max(axis=1)
+    if np.isnan(best_NT[0]).any() and book.control:
+        best_NT = book.matrix(book.control, seed, keys, last - 1).max(axis=1)
     return best_NT
 
 

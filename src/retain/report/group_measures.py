@@ -66,7 +66,7 @@ def group_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
             keys = [key for key in members if book.tasks[key].has_headroom]
             if keys:
                 yield from _change(book, arm, seed, group, keys)
-                yield from _fg(book, arm, seed, group, keys)
+            yield from _fg(book, arm, seed, group, members)
 
 
 def _change(
@@ -98,7 +98,10 @@ def _both_means(
     last = measure._replace(name=f"{measure.name}_last_phase")
     for name, loss_NT in ((measure, formulas.all_phase_mean(loss_NPT)), (last, loss_NPT[:, -1])):
         yield from of_tasks(book, book.num_phases, keys, name, loss_NT)
-        yield from of_group(book, book.num_phases, group, keys, name, loss_NT)
+        index = [t for t, key in enumerate(keys) if book.tasks[key].has_headroom]
+        if index:
+            averaged = [keys[t] for t in index]
+            yield from of_group(book, book.num_phases, group, averaged, name, loss_NT[:, index])
 
 
 def _adjusted_loss(

@@ -14,7 +14,7 @@ class Measure(NamedTuple):
 
     Attributes:
         name: As in measures.csv.
-        versus: What it is compared with; empty when with nothing.
+        versus: What it is compared with; empty when with nothing, "control" for the book's own.
         unit: Of the figure; empty when it is the unit of the score itself.
     """
 
@@ -23,15 +23,12 @@ class Measure(NamedTuple):
     unit: str = ""
 
 
-CONTROL = "none"
-"""The arm that others are compared with: plain sequential fine-tuning."""
-
 CHANCE = Measure("chance")
 MAJORITY = Measure("majority")
 HEADROOM = Measure("headroom", "chance_and_majority")
 CHANGE = Measure("change_from_base", "base")
-DIFFERENCE = Measure("difference", CONTROL)
-LEARNT = Measure("learnt", CONTROL, "share_of_gain")
+DIFFERENCE = Measure("difference", "control")
+LEARNT = Measure("learnt", "control", "share_of_gain")
 RIGHT_TO_WRONG = Measure("right_to_wrong", "", "fraction_of_items")
 WRONG_TO_RIGHT = Measure("wrong_to_right", "", "fraction_of_items")
 BEYOND_CHANCE = Measure("right_to_wrong_beyond_chance", "", "fraction_of_items")

@@ -40,6 +40,9 @@ from retain.report.results import (
 
 Floats = NDArray[np.float64]
 
+CONTROL = "none"
+"""The arm of plain sequential fine-tuning at the recipe's own rate."""
+
 PHASES = "phases"
 """The group made of the phases' own tasks."""
 
@@ -129,6 +132,12 @@ class ScoreBook:
         return len(self.variant.phases)
 
     @cached_property
+    def control(self) -> str | None:
+        """The arm that others are compared with: `none`, else the first plain one, if any."""
+        plain = [arm.name for arm in self.arms if arm.is_plain]
+        return CONTROL if CONTROL in plain else next(iter(plain), None)
+
+    @cached_property
     def shots(self) -> tuple[int, ...]:
         """Every number of shots that was scored, rising."""
         return tuple(sorted({key.num_fewshot for key in self.tasks}))
@@ -137,6 +146,11 @@ class ScoreBook:
         """A sampled, oriented score; all NaN where there is none."""
         checkpoint = Checkpoint(self.variant.name, arm, seed, phase_index)
         return self._scores.get((checkpoint, key), MISSING)
+
+    def mean(self, arm: str, phase_index: int, key: TaskKey) -> Floats:
+        """A sampled, oriented score, mean over seeds; all NaN where a seed has none."""
+        scores = [self.score(arm, seed, phase_index, key) for seed in self.seeds]
+        return mean_over_seeds(scores, *key)
 
     def matrix(self, arm: str, seed: int, keys: list[TaskKey], num_rows: int) -> Floats:
         """The sampled score matrix of rows 1..num_rows and these tasks, shape (N, P, T)."""
@@ -149,10 +163,6 @@ class ScoreBook:
     def base(self, arm: str, seed: int, keys: list[TaskKey]) -> Floats:
         """The sampled row 0 of these tasks, shape (N, T)."""
         return np.stack([self.score(arm, seed, 0, key) for key in keys], axis=-1)
-
-    def has_arm(self, name: str) -> bool:
-        """Whether such an arm is compared."""
-        return any(arm.name == name for arm in self.arms)
 
     def phase_name(self, phase_index: int) -> str:
         """Name of a phase; "base" for row 0."""

@@ -41,7 +41,8 @@ class MeasureRow:
         group: Name of the group, for a figure of a group or of a task in one.
         task: Empty for a figure of a group, and so is the metric.
         unit: What the figure counts; "-" in front where lower is better and scores are negated.
-        versus: What it is compared with; empty when with nothing.
+        versus: What it is compared with; empty when with nothing. An arm's name for comparisons with
+            the control.
     """
 
     variant: str
@@ -160,5 +161,5 @@ def _row(book: ScoreBook, arm: str, seed: int | None, one: Measured) -> MeasureR
         ci_high=ends.high,
         num_items=one.num_items,
         num_seeds=1,
-        versus=one.measure.versus,
+        versus=(book.control or "") if one.measure.versus == "control" else one.measure.versus,
     )

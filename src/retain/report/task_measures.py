@@ -10,7 +10,6 @@ from retain.report.measured import (
     BEYOND_CHANCE,
     CHANCE,
     CHANGE,
-    CONTROL,
     DIFFERENCE,
     HEADROOM,
     LEARNT,
@@ -33,8 +32,8 @@ def task_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
         for phase in range(1, book.num_phases + 1):
             now_N = book.score(arm, seed, phase, key)
             yield of_task(book, phase, key, CHANGE, now_N - base_N)
-            if arm != CONTROL and book.has_arm(CONTROL):
-                apart_N = now_N - book.score(CONTROL, seed, phase, key)
+            if book.control not in (None, arm):
+                apart_N = now_N - book.score(book.control, seed, phase, key)
                 yield of_task(book, phase, key, DIFFERENCE, apart_N)
             if book.taught_in(key) == phase:
                 share_N = learnt(book, arm, seed, phase, key)
@@ -52,10 +51,10 @@ def learnt(book: ScoreBook, arm: str, seed: int, phase_index: int, key: TaskKey)
     another first phase, is held to the same rule. Refused (NaN) where the control's gain is not
     above 0 beyond its interval.
     """
-    if not book.has_arm(CONTROL):
+    if book.control is None:
         return MISSING
-    before_N = book.score(CONTROL, seed, phase_index - 1, key)
-    control_N = book.score(CONTROL, seed, phase_index, key)
+    before_N = book.score(book.control, seed, phase_index - 1, key)
+    control_N = book.score(book.control, seed, phase_index, key)
     if not interval(control_N - before_N).is_above_zero:
         return MISSING
     return formulas.learnt(book.score(arm, seed, phase_index, key), before_N, control_N)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from retain.measure.statistics import Interval
 from retain.report.choice import Choice, Rule, new_task, standing
 from retain.report.gates import FailedGate
-from retain.report.measured import CONTROL
 from retain.report.results import Checkpoint, Results, TaskKey
 from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
 from retain.report.task_measures import learnt
@@ -108,7 +107,7 @@ def judge(
         return _none(
             book, f"{arm} would be the one, but a gate of the recipe failed: {stopped[0]}."
         )
-    seed = choice.seed if arm == choice.arm and choice.seed is not None else book.seeds[0]
+    seed = choice.seeds[arm]
     path = results.models.get(Checkpoint(choice.variant, arm, seed, book.num_phases), "")
     return Verdict(
         variant=choice.variant,
@@ -155,8 +154,8 @@ def _move(book: ScoreBook, arm: str, key: TaskKey) -> Move:
     facts, last = book.tasks[key], book.num_phases
     taught = book.taught_in(key)
     rows = range(1, last) if taught and taught < last else (0,)
-    since = max(rows, key=lambda row: _order(figure(_mean(book, arm, row, key))))
-    before_N, after_N = _mean(book, arm, since, key), _mean(book, arm, last, key)
+    since = max(rows, key=lambda row: _order(figure(book.mean(arm, row, key))))
+    before_N, after_N = book.mean(arm, since, key), book.mean(arm, last, key)
     turn = 1 if facts.higher_is_better else -1
     return Move(
         key=key,
@@ -171,10 +170,6 @@ def _move(book: ScoreBook, arm: str, key: TaskKey) -> Move:
 
 def _order(value: float) -> float:
     return value if value == value else float("-inf")
-
-
-def _mean(book: ScoreBook, arm: str, row: int, key: TaskKey) -> Floats:
-    return mean_over_seeds([book.score(arm, seed, row, key) for seed in book.seeds], *key)
 
 
 def _settle(results: Results, book: ScoreBook, choice: Choice, rule: Rule) -> tuple[str, str]:
@@ -208,7 +203,8 @@ def _plain_answer(results: Results, book: ScoreBook, plain: str) -> str:
         if facts.checkpoint.variant == book.variant.name
         and facts.checkpoint.phase_index == book.num_phases
     }
-    if plain in rates and CONTROL in rates and rates[plain] < rates[CONTROL]:
+    control = book.control or ""
+    if plain in rates and control in rates and rates[plain] < rates[control]:
         return "The lower rate is the answer."
     return "Plain training is the answer."
 
@@ -218,15 +214,14 @@ def _ship_sentence(book: ScoreBook, arm: str) -> str:
     assert key is not None
     facts, last = book.tasks[key], book.num_phases
     turn = 1 if facts.higher_is_better else -1
-    source = CONTROL if book.has_arm(CONTROL) else arm
-    before = turn * figure(_mean(book, source, last - 1, key))
-    after = turn * figure(_mean(book, arm, last, key))
+    before = turn * figure(book.mean(book.control or arm, last - 1, key))
+    after = turn * figure(book.mean(arm, last, key))
     moved = f"{metric_name(key.metric)} {number(before)} → {number(after)}, {facts.num_items} items"
     share_N = mean_over_seeds([learnt(book, arm, seed, last, key) for seed in book.seeds], *key)
-    if arm == CONTROL or figure(share_N) != figure(share_N):
+    if arm == book.control or figure(share_N) != figure(share_N):
         return f"Ship {arm}: it learnt {_new(book)} ({moved})."
     share = f"{number(figure(share_N), 2)} {ends(interval(share_N), 2, signs=False)}".rstrip()
-    return f"Ship {arm}: it learnt {share} of what {CONTROL} learnt of {_new(book)} ({moved})."
+    return f"Ship {arm}: it learnt {share} of what {book.control} learnt of {_new(book)} ({moved})."
 
 
 def _breaks_sentence(book: ScoreBook, arm: str) -> str:

@@ -102,7 +102,8 @@ def durable_folder(
                 seal(building, head)
                 publish(building, final)
         except BaseException:
-            remove_tree(building)
+            if building.exists():
+                remove_tree(building)
             raise
 
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from retain.errors import StoreError
-from retain.steps.fingerprint import Json, sha256_file
+from retain.errors import RecipeError, StoreError
+from retain.steps.fingerprint import Json, canonical, sha256_bytes, sha256_file
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
@@ -33,22 +33,24 @@ def build_manifest(folder: Path, head: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def manifest_bytes(manifest: Mapping[str, Json]) -> bytes:
-    """The manifest as it is written."""
-    return json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    """The manifest as it is written: with its own sha256, so that no byte of it can change."""
+    signed = {**manifest, "sha256": sha256_bytes(canonical(manifest))}
+    return json.dumps(signed, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
 def read_manifest(folder: Path) -> dict[str, Json] | None:
-    """The manifest of a folder, or None if there is none that can be read and understood."""
+    """The manifest of a folder, or None if there is none that is byte for byte as written."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        content = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(content)
+        del manifest["sha256"]
+        intact = manifest_bytes(manifest) == content
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError, RecipeError):
         return None
     files = manifest.get("files")
-    if not isinstance(files, dict) or not all(_is_entry(*item) for item in files.items()):
+    if not intact or manifest.get("format") != FORMAT or not isinstance(files, dict):
         return None
-    return manifest
+    return manifest if all(_is_entry(*item) for item in files.items()) else None
 
 
 def quick_faults(folder: Path) -> list[str]:

@@ -256,10 +256,12 @@ class Store:
                 on_progress=progress,
             )
             started, clock = datetime.now(UTC), time.monotonic()
-            with durable_folder(final, temporary=building, head=head, needed_bytes=needed_bytes):
+            with durable_folder(
+                final, temporary=building, head=head, needed_bytes=needed_bytes
+            ) as work.output:
                 yield work
                 record = record_text(work, started, time.monotonic() - clock)
-                durable.write_new(building / RECORD, record)
+                durable.write_new(work.output / RECORD, record)
             self._trust(final)
             remove_tree(work.partial)
 

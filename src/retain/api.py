@@ -1,0 +1,497 @@
+"""The verbs, from Python: what ``retain VERB`` does, the command line only words.
+
+>>> import retain
+>>> outcome = retain.run("quickstart")        # doctest: +SKIP
+>>> outcome.verdicts[0].ship                  # doctest: +SKIP
+"""
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retain.errors import StoreError, did_you_mean
+from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
+from retain.pipeline.graph import Graph, build
+from retain.pipeline.resolve import Resolved, resolve
+from retain.pipeline.runners import Runners
+from retain.recipe import Recipe, load_recipe, read_recipe
+from retain.steps.durable import write_file
+from retain.steps.journal import Journal
+from retain.steps.references import write_references
+from retain.steps.store import Store
+
+if TYPE_CHECKING:
+    from retain.pipeline.plan import Plan
+    from retain.report.results import Checkpoint, Results
+    from retain.report.verdict import Verdict
+
+STEPS = ".steps"
+RUNS = Path("runs")
+RESOLVED = "recipe.resolved.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What only the command line, or a caller, may allow; never a recipe.
+
+    Attributes:
+        trust_remote_code: Let a hub model run the code it brings.
+        allow_gguf: Open a GGUF file that is not an embedded one.
+        accept_old: Let steps that an older version of retain finished stand for new ones.
+    """
+
+    trust_remote_code: bool = False
+    allow_gguf: bool = False
+    accept_old: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        folder: Where report.html, scores.csv and measures.csv are.
+        verdicts: One for each variant: what to ship and what it breaks.
+        failed_gates: Messages of the recipe's ``fail_if`` that came true.
+        num_done: Steps computed now.
+        num_reused: Steps that were finished before.
+        seconds: Of this call.
+    """
+
+    folder: Path
+    verdicts: "tuple[Verdict, ...]"
+    failed_gates: tuple[str, ...]
+    num_done: int
+    num_reused: int
+    seconds: float
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    runs: str | Path = RUNS,
+    options: Options | None = None,
+    show: bool = False,
+) -> Outcome:
+    """Do whatever of a recipe is not done yet, then write its report.
+
+    Args:
+        recipe: A path, the name of a shipped recipe, plain values, or a recipe.
+        overrides: ``phases.hindi.train.learning_rate=1e-5`` and the like.
+        runs: The folder that holds runs and their steps.
+        options: What is allowed beyond the usual.
+        show: Print progress and the result, as the command line does.
+
+    Raises:
+        RetainError: With what is wrong and what to do; what is finished stays.
+        Interrupted: After a signal; the same call goes on.
+    """
+    prepared = _prepare(recipe, overrides, Path(runs), options)
+    folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
+    with own_run(folder), _watch(show) as listener:
+        prepared.write_head(folder)
+        summary = carry_out(
+            prepared.graph.steps,
+            prepared.store,
+            run=Runners(prepared.resolved, prepared.graph),
+            journal=Journal(folder / "journal.jsonl"),
+            listener=listener,
+        )
+        verdicts, gates = _write_report(prepared, folder, show=show)
+    return Outcome(
+        folder=folder,
+        verdicts=verdicts,
+        failed_gates=gates,
+        num_done=len(summary.done),
+        num_reused=len(summary.reused),
+        seconds=summary.seconds,
+    )
+
+
+def plan(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    runs: str | Path = RUNS,
+    options: Options | None = None,
+) -> "Plan":
+    """What a run would do and cost; runs nothing.
+
+    Args and errors as :func:`run`.
+    """
+    from retain.pipeline.plan import make_plan
+
+    prepared = _prepare(recipe, overrides, Path(runs), options)
+    return make_plan(prepared.resolved, prepared.graph, prepared.store)
+
+
+def report(run_dir: str | Path) -> Path:
+    """Write the report of a finished run again; where it is.
+
+    Raises:
+        RetainError: If the folder holds no run, or steps of it are missing.
+    """
+    folder = Path(run_dir)
+    if not (folder / RESOLVED).is_file():
+        raise StoreError(f"{folder}: holds no {RESOLVED}; give the folder of a run, runs/<name>")
+    prepared = _prepare(folder / RESOLVED, (), folder.parent, None)
+    missing = [step.folder for step in prepared.graph.steps if not prepared.store.finished(step)]
+    if missing:
+        raise StoreError(
+            f"{folder}: {len(missing)} steps are not finished ({missing[0]}, …); "
+            f"`retain run {shlex.quote(str(folder / RESOLVED))}` finishes them"
+        )
+    with own_run(folder):
+        _write_report(prepared, folder, show=False)
+    return folder / "report.html"
+
+
+def evaluate(
+    model: str,
+    tasks: Sequence[str],
+    *,
+    num_fewshot: Sequence[int] = (0,),
+    limit: int | None = None,
+    output: str | Path | None = None,
+    include_path: str | Path | None = None,
+    options: Options | None = None,
+) -> str:
+    """Score a model on tasks, as the command line does; the scores as text.
+
+    From Python, ``retain.evaluate`` gives them as data.
+    """
+    from retain import terminal
+    from retain.evaluate.api import evaluation, write
+
+    _allow(options)
+    include = () if include_path is None else (include_path,)
+    with terminal.bar(f"scoring {model}") as progress:
+        found = evaluation(
+            model,
+            tasks,
+            num_fewshot,
+            limit,
+            include_path=include,
+            precision="auto",
+            progress=progress,
+        )
+    if output is not None:
+        write(found, Path(output))
+    return terminal.score_table(found.scores, found.notes)
+
+
+def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path = RUNS) -> str:
+    """Copy an arm's last model folder out of the store; says how to load it.
+
+    Raises:
+        RetainError: If there is no such run or arm, or the target exists.
+    """
+    models = _run_dir(run_name, Path(runs)) / "models"
+    pointers = {path.stem: path for path in models.glob("*.json")}
+    pointed = {name: json.loads(path.read_text("utf-8")) for name, path in pointers.items()}
+    found = [one for name, one in pointed.items() if arm in (one["arm"], name, _arm_seed(one))]
+    if not found:
+        raise StoreError(did_you_mean("arm", arm, sorted({one["arm"] for one in pointed.values()})))
+    last = max(one["phase_index"] for one in found)
+    found = [one for one in found if one["phase_index"] == last]
+    if len(found) > 1:
+        names = ", ".join(sorted(_arm_seed(one) for one in found))
+        raise StoreError(f"arm '{arm}' was run with several seeds; name one: {names}")
+    source, target = models / found[0]["folder"], Path(directory)
+    if target.exists():
+        raise StoreError(f"{target} exists already; name another folder")
+    building = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    shutil.copytree(source, building)
+    building.rename(target)
+    return f"{target}\nAutoModelForCausalLM.from_pretrained({str(target)!r})"
+
+
+def clean(runs: str | Path = RUNS, run_name: str | None = None, *, dry_run: bool = False) -> str:
+    """Remove what no run refers to; says what that frees and what recomputing would cost."""
+    from retain.steps.clean import clean as remove
+
+    found = remove(Store(Path(runs) / STEPS), Path(runs), run_name, dry_run=dry_run)
+    verb = "would free" if dry_run else "freed"
+    lines = [f"{entry.folder}  {entry.bytes / 1e6:.1f} MB" for entry in found.entries]
+    lines += [f"{name}  (left over)" for name in found.leftovers]
+    minutes = found.recompute_seconds / 60
+    lines.append(
+        f"{verb} {found.freed_bytes / 1e6:.1f} MB in {len(found.entries)} steps and "
+        f"{len(found.leftovers)} leftovers; computing the steps again would take {minutes:.1f} min"
+    )
+    return "\n".join(lines)
+
+
+def init(
+    model: str,
+    data: str,
+    *,
+    test: str | None = None,
+    language: str | None = None,
+    memory: str = "16GB",
+) -> str:
+    """The text of a commented one-phase recipe that fits the memory."""
+    from retain.model.facts import describe
+    from retain.recipe.init import init_recipe
+
+    return init_recipe(
+        model, data, test=test, language=language, memory=memory, facts=describe(model)
+    )
+
+
+def explain(step: str, runs: str | Path = RUNS) -> str:
+    """Why a step is new: the fields in which it differs from the nearest finished one.
+
+    Args:
+        step: A folder, the start of a name, or hex digits, as `retain plan` and `list` show them.
+        runs: The folder that holds runs and their steps.
+    """
+    from retain.steps.entries import matching
+    from retain.steps.explain import explain as compare
+
+    store = Store(Path(runs) / STEPS)
+    wanted = step.strip("/")
+    planned = {
+        known.folder: known
+        for prepared in _known_graphs(Path(runs))
+        for known in prepared.graph.steps
+        if known.folder == wanted
+        or known.folder.partition("/")[2].startswith(wanted)
+        or (len(wanted) >= 4 and known.fingerprint.startswith(wanted))
+    }
+    finished = {entry.folder: entry for entry in matching(store.entries(), wanted)}
+    found = {**finished, **{name: known for name, known in planned.items() if name not in finished}}
+    if not found:
+        raise StoreError(f"{step}: no step in {runs} is called so; `retain list` shows them")
+    return "\n\n".join("\n".join([name, *compare(one, store)]) for name, one in found.items())
+
+
+def list_steps(runs: str | Path = RUNS, *, verify: bool = False) -> list[str]:
+    """Print the finished steps; returns their faults.
+
+    With ``verify`` every file is read and its sha256 checked, else presence and sizes.
+    """
+    from retain import terminal
+
+    store = Store(Path(runs) / STEPS)
+    entries = store.entries()
+    rows = [
+        (
+            one.folder,
+            f"{one.bytes / 1e6:.1f} MB",
+            f"{one.seconds:.1f} s",
+            str(one.record.get("started", ""))[:16],
+        )
+        for one in entries
+    ]
+    columns = ("step", ">size", ">took", "started")
+    terminal.console().print(terminal.table(f"{len(rows)} finished steps", columns, rows))
+    return [
+        f"{one.folder}: {fault}"
+        for one in entries
+        for fault in (store.verify(one.folder) if verify else one.faults)
+    ]
+
+
+def doctor() -> str:
+    """Device, precision probe, versions and what will be used, as text."""
+    from retain.embedded import cache_dir
+    from retain.model.precision import doctor as examine
+
+    found = examine()
+    versions = found.pop("versions")
+    lines = [f"{name:20} {value}" for name, value in found.items()]
+    lines += [f"{name:20} {value}" for name, value in versions.items()]
+    return "\n".join([*lines, f"{'cache':20} {cache_dir()}"])
+
+
+def show_data(source: str, number: int, *, model: str, objective: str) -> None:
+    """Print examples as the model will see them, trained tokens in colour."""
+    from transformers import AutoTokenizer
+
+    from retain import terminal
+    from retain.data.show import segments
+    from retain.data.sources import load
+    from retain.model.reference import folder
+
+    tokenizer = AutoTokenizer.from_pretrained(folder(model))
+    loaded = load(source)
+    terminal.show_examples(
+        (
+            f"{source} {index + 1} of {len(loaded.examples)}",
+            [(part.text, part.trained) for part in segments(example, tokenizer, objective)],
+        )
+        for index, example in enumerate(loaded.examples[:number])
+    )
+
+
+def check_data(source: str, *, model: str | None, max_length: int) -> int:
+    """Print every fault with file and line, and statistics; the number of faults."""
+    from retain import terminal
+    from retain.data.check import check
+
+    tokenizer = None
+    if model is not None:
+        from transformers import AutoTokenizer
+
+        from retain.model.reference import folder
+
+        tokenizer = AutoTokenizer.from_pretrained(folder(model))
+    found = check(source, tokenizer, max_length=max_length if tokenizer else None)
+    terminal.show_data_report(source, found)
+    return len(found.faults)
+
+
+# ---------------------------------------------------------------- pieces
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A recipe with its graph and its store."""
+
+    resolved: Resolved
+    graph: Graph
+    store: Store
+    runs: Path
+    command: str
+
+    def write_head(self, folder: Path) -> None:
+        """What a run is, before it starts: every value, and the steps it refers to."""
+        import yaml
+
+        values = self.resolved.recipe.resolved()
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        write_file(folder / RESOLVED, text)
+        write_references(folder, self.graph.steps)
+
+
+def _prepare(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    overrides: Sequence[str],
+    runs: Path,
+    options: Options | None,
+) -> _Prepared:
+    _allow(options)
+    if isinstance(recipe, Recipe):
+        read = read_recipe(recipe.resolved(), overrides) if overrides else recipe
+    elif isinstance(recipe, Mapping):
+        read = read_recipe(recipe, overrides)
+    else:
+        read = load_recipe(recipe, overrides)
+    named = str(recipe) if isinstance(recipe, str | Path) else f"{read.name}.yaml"
+    command = shlex.join(["retain", "run", named, *overrides])
+    resolved, store = resolve(read), Store(runs / STEPS)
+    accept = store.finished if options is not None and options.accept_old else lambda step: False
+    return _Prepared(resolved, build(resolved, accept), store, runs, command)
+
+
+def _allow(options: Options | None) -> None:
+    if options is not None:
+        from retain.model.reference import trust
+
+        trust.remote_code, trust.gguf = options.trust_remote_code, options.allow_gguf
+
+
+def _watch(show: bool) -> AbstractContextManager[Listener]:
+    if not show:
+        return nullcontext(Quiet())
+    from retain.terminal import Watch
+
+    return Watch()
+
+
+def _write_report(
+    prepared: _Prepared, folder: Path, *, show: bool
+) -> "tuple[tuple[Verdict, ...], tuple[str, ...]]":
+    """Point to the kept models, collect the results, write every file of the run."""
+    from retain import report as reports
+    from retain.report.collect import collect
+
+    results = collect(
+        prepared.resolved,
+        prepared.graph,
+        prepared.store,
+        run_folder=str(folder),
+        command=prepared.command,
+        models=_model_paths(prepared),
+    )
+    written = reports.write(results, folder)
+    _point_to_models(prepared, folder, results, written.verdicts)
+    if show:
+        written.show()
+    return written.verdicts, written.failed_gates
+
+
+def _model_paths(prepared: _Prepared) -> "dict[Checkpoint, str]":
+    from retain.report.collect import checkpoint
+
+    return {
+        checkpoint(row): str(prepared.store.path(row.model) / "model")
+        for row in prepared.graph.rows
+        if row.model is not None
+    }
+
+
+def _point_to_models(
+    prepared: _Prepared, folder: Path, results: "Results", verdicts: "Sequence[Verdict]"
+) -> None:
+    """``models/<arm>-seed<k>-<phase>``: a link to each kept model folder, and a JSON beside it."""
+    from retain.report.collect import checkpoint
+
+    keep = prepared.resolved.recipe.keep.models
+    last = {(r.variant, r.arm, r.seed): r.phase_index for r in prepared.graph.rows}
+    chosen = {(one.variant, one.arm, one.seed) for one in verdicts}
+    target = folder / "models"
+    target.mkdir(exist_ok=True)
+    wanted: dict[str, dict[str, Any]] = {}
+    for row in prepared.graph.rows:
+        cell = (row.variant, row.arm, row.seed)
+        is_last = row.phase_index == last[cell]
+        if row.model is None or (keep != "all" and not is_last):
+            continue
+        if keep == "chosen" and cell not in chosen:
+            continue
+        several = "" if len(results.variants) == 1 else f"{row.variant}-"
+        path = Path(results.models[checkpoint(row)])
+        wanted[f"{several}{row.arm}-seed{row.seed}-{row.phase}"] = {
+            "arm": row.arm,
+            "seed": row.seed,
+            "phase": row.phase,
+            "phase_index": row.phase_index,
+            "variant": row.variant,
+            "folder": os.path.relpath(path, target),
+        }
+    for old in target.iterdir():
+        if old.stem not in wanted and (old.is_symlink() or old.suffix == ".json"):
+            old.unlink()
+    for name, one in wanted.items():
+        write_file(target / f"{name}.json", json.dumps(one, indent=1) + "\n")
+        link = target / name
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(one["folder"], target_is_directory=True)
+
+
+def _arm_seed(one: Mapping[str, Any]) -> str:
+    return f"{one['arm']}-seed{one['seed']}"
+
+
+def _run_dir(name: str, runs: Path) -> Path:
+    folder = Path(name) if (Path(name) / RESOLVED).is_file() else run_folder(runs, name)
+    if not (folder / RESOLVED).is_file():
+        known = sorted(path.parent.name for path in runs.glob(f"*/{RESOLVED}"))
+        raise StoreError(did_you_mean("run", name, known) if known else f"{runs}: holds no run")
+    return folder
+
+
+def _known_graphs(runs: Path) -> Iterator[_Prepared]:
+    """The graph of every run whose recipe can still be read."""
+    for path in sorted(runs.glob(f"*/{RESOLVED}")):
+        yield _prepare(path, (), runs, None)

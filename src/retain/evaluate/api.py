@@ -1,0 +1,197 @@
+"""Score any model on any tasks, outside a run."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from retain.errors import ModelError, TaskError
+from retain.evaluate.catalog import Name, resolve
+from retain.evaluate.engine import Engine
+from retain.evaluate.example_task import own_task, phase_task
+from retain.evaluate.ledger import Ledger, Progress, never, silent
+from retain.evaluate.results import write_items
+from retain.evaluate.run import Evaluation, run
+from retain.evaluate.scorer import BUDGET_TOKENS
+from retain.evaluate.task import Task
+from retain.model import precision as precisions
+from retain.model.load import load
+
+SCORE_COLUMNS = (
+    "task",
+    "metric",
+    "num_fewshot",
+    "role",
+    "value",
+    "stderr",
+    "num_items",
+    "higher_is_better",
+    "is_main",
+    "unit",
+    "aggregation",
+    "chance",
+    "majority",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a model is scored.
+
+    Attributes:
+        num_fewshot: Numbers of shots.
+        limit: Items per task, the first of a fixed order; None scores all.
+        compat: ``lm-eval`` for the harness's own shots and its first documents.
+        include_path: Folders with lm-eval task files of one's own.
+        groups: Groups of tasks that may be named.
+        tokenizer: Of a loaded model.
+        precision: ``fp32``, ``bf16`` or ``auto``.
+        budget_tokens: Tokens computed at a time; changes time and memory, not scores.
+        add_bos_token: Overrules whether the tokenizer adds BOS.
+        max_length: What the model reads, in tokens; None asks its configuration.
+        progress: Told done, total, text, unit.
+        stop: Asked between batches; true ends with ``Interrupted``.
+    """
+
+    num_fewshot: Sequence[int] = (0,)
+    limit: int | None = None
+    compat: str | None = None
+    include_path: Sequence[str | Path] = ()
+    groups: Mapping[str, Sequence[Name]] = field(default_factory=dict)
+    tokenizer: Any = None
+    precision: str = "fp32"
+    budget_tokens: int = BUDGET_TOKENS
+    add_bos_token: bool | None = None
+    max_length: int | None = None
+    progress: Progress = silent
+    stop: Callable[[], bool] = never
+
+    def __post_init__(self) -> None:
+        if self.compat not in (None, "lm-eval"):
+            raise TaskError(f"compat '{self.compat}': allowed is lm-eval, or leave it out")
+        if self.limit is not None and self.limit < 1:
+            raise TaskError(f"limit {self.limit}: must be at least 1; leave it out to score all")
+        if not self.num_fewshot or min(self.num_fewshot) < 0:
+            raise TaskError(f"num_fewshot {list(self.num_fewshot)}: give numbers of 0 or more")
+
+
+def evaluate(
+    model: Any,
+    tasks: str | Sequence[Name],
+    num_fewshot: Sequence[int] = (0,),
+    limit: int | None = None,
+    output: str | Path | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Score a model on tasks.
+
+    Args:
+        model: A reference (folder, hub id, ``embedded:NAME``), or a loaded model.
+        tasks: Names, as a recipe writes them.
+        num_fewshot: Numbers of shots.
+        limit: Items per task; None scores all.
+        output: Folder for ``scores.csv`` and ``items.parquet``.
+        options: Further fields of ``Options``.
+
+    Returns:
+        A row per task, metric, number of shots and role. ``report`` and ``select`` are the parts a
+        run keeps apart; ``all`` is both together.
+
+    Raises:
+        ModelError: If the model is not found, or is given without its tokenizer.
+        TaskError: If a task is not known, or cannot be scored.
+    """
+    found = evaluation(model, tasks, Options(num_fewshot=num_fewshot, limit=limit, **options))
+    if output is not None:
+        write(found, Path(output))
+    return found.scores
+
+
+def evaluation(model: Any, tasks: str | Sequence[Name], options: Options) -> Evaluation:
+    """Scores, items and notes of a model on tasks; see ``evaluate``."""
+    names = [tasks] if isinstance(tasks, str) else list(tasks)
+    specs = resolve(names, groups=options.groups, include_path=options.include_path)
+    engine = open_engine(
+        model,
+        options.tokenizer,
+        precision=options.precision,
+        budget_tokens=options.budget_tokens,
+        add_bos_token=options.add_bos_token,
+        max_length=options.max_length,
+    )
+    ready = [make_task(spec, engine, limit=options.limit, compat=options.compat) for spec in specs]
+    ledger = Ledger(None, options.progress, options.stop)
+    return run(ready, engine, sorted(set(options.num_fewshot)), ledger)
+
+
+def make_task(
+    spec: Mapping[str, Any],
+    engine: Engine,
+    *,
+    limit: int | None = None,
+    compat: str | None = None,
+    data_folder: Path | None = None,
+) -> Task:
+    """A resolved task, ready to be asked.
+
+    Args:
+        spec: As ``catalog.resolve`` gives it.
+        engine: The model that will be asked.
+        limit: Score only the first so many items.
+        compat: ``lm-eval`` or None.
+        data_folder: Of a phase's data step, for ``phase:NAME``.
+    """
+    match spec["kind"]:
+        case "phase":
+            assert data_folder is not None, "a phase task needs its data step"
+            return phase_task(spec["name"], data_folder / "heldout.jsonl", engine, limit)
+        case "own":
+            return own_task(spec, engine, limit)
+        case _:
+            from retain.evaluate.lm_eval_task import LmEvalTask
+
+            return LmEvalTask(spec, limit, compat)
+
+
+def open_engine(
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    precision: str = "fp32",
+    budget_tokens: int = BUDGET_TOKENS,
+    add_bos_token: bool | None = None,
+    max_length: int | None = None,
+) -> Engine:
+    """The engine over a reference or a loaded model.
+
+    Raises:
+        ModelError: If the model is not found, or is given without its tokenizer.
+    """
+    if isinstance(model, str | Path):
+        loaded = load(str(model), precision=precision)
+        model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
+        autocast: Any = loaded.autocast
+    elif tokenizer is None:
+        raise ModelError(f"a loaded {type(model).__name__} needs its tokenizer: tokenizer=…")
+    else:
+        autocast = partial(precisions.autocast, precisions.resolve(precision), model.device)
+    return Engine(
+        model,
+        tokenizer,
+        autocast=autocast,
+        budget_tokens=budget_tokens,
+        add_bos_token=add_bos_token,
+        max_length=max_length,
+    )
+
+
+def write(found: Evaluation, output: Path) -> None:
+    """Write ``scores.csv`` and ``items.parquet`` into a folder, made if need be."""
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / "scores.csv").open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.DictWriter(stream, SCORE_COLUMNS, lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(found.scores)
+    write_items(found.items, output / "items.parquet")

@@ -1,0 +1,43 @@
+"""The texts that a task scores, so that training data can be checked for them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MIN_CHARACTERS = 40  # shorter strings ("yes", "Paris") say nothing about what was seen
+
+
+def document_texts(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where and what of every text that would give a scored document of a task away.
+
+    Args:
+        spec: A resolved task, not a phase's.
+
+    Raises:
+        TaskError: If it cannot be loaded.
+    """
+    name = str(spec["name"])
+    if spec["kind"] == "own":
+        from retain.data.leak import texts
+        from retain.data.sources import load
+
+        examples = load(spec["data"]).examples
+        return [(f"{name} {one.id}", text) for one in examples for text in texts(one)]
+    from retain.evaluate.lm_eval_task import LmEvalTask
+
+    task = LmEvalTask(spec)
+    return [
+        (f"{name} {item.key[:16]}", text)
+        for item in task.division.items
+        for text in _texts(task, task.documents[item.index])
+    ]
+
+
+def _texts(task: Any, document: Any) -> Iterable[str]:
+    """The rendered prompt, the question by itself, and what is scored as running text."""
+    asked = task.task.doc_to_text(document)
+    target = task.task.doc_to_target(document)
+    found = [asked, target]
+    if isinstance(document, Mapping):
+        question, passage = document.get("question"), document.get("passage")
+        found += [question, f"{passage}\n\n{question}"]
+    return {text for text in found if isinstance(text, str) and len(text) >= MIN_CHARACTERS}

@@ -1,0 +1,92 @@
+"""Steps of kind ``evaluate``: one model on one task, at every number of shots.
+
+Inputs: ``model`` (the train or finish step before; absent for the base model), ``data`` (a phase's
+data step, for a phase task).
+Output: ``items.parquet``, ``scores.json``; ``samples.json`` for a phase task.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+from retain.evaluate.api import make_task, open_engine
+from retain.evaluate.engine import Engine
+from retain.evaluate.example_task import ExampleTask
+from retain.evaluate.ledger import Ledger
+from retain.evaluate.results import write_items
+from retain.evaluate.run import run as ask
+from retain.evaluate.samples import samples
+from retain.model import cache
+from retain.steps.work import Work
+
+VERSION = 1
+
+
+def run(work: Work, *, model_folder: Path, data_folder: Path | None = None) -> None:
+    """Score one model on one task; finished batches survive a kill.
+
+    Args:
+        work: The running step; settings ``task``, ``num_fewshot``, ``limit``, ``compat``,
+            ``precision``.
+        model_folder: The model.
+        data_folder: The finished data step, for a phase task.
+
+    Raises:
+        TaskError: If the task cannot be scored.
+        ModelError: If the model does not open.
+        Interrupted: On a signal; the same step goes on later.
+    """
+    settings = work.step.settings
+    started = monotonic()
+    loaded = cache.get(model_folder, precision=settings["precision"])
+    engine = open_engine(loaded.model, loaded.tokenizer, precision=settings["precision"])
+    with _threads(work.partial):
+        task = make_task(
+            settings["task"],
+            engine,
+            limit=settings["limit"],
+            compat=settings["compat"],
+            data_folder=data_folder,
+        )
+        ledger = Ledger(work.partial, work.progress, work.stop)
+        found = ask([task], engine, settings["num_fewshot"], ledger)
+        if isinstance(task, ExampleTask) and settings["task"]["kind"] == "phase":
+            _write(work.output / "samples.json", samples(task, ledger))
+        threads = torch.get_num_threads()
+    write_items(found.items, work.output / "items.parquet")
+    _write(work.output / "scores.json", found.scores)
+    _note(work, engine, found.notes)
+    work.note(threads=threads, device=str(loaded.device), precision=loaded.precision)
+    work.note(seconds=monotonic() - started, num_items=len(found.items))
+
+
+def _note(work: Work, engine: Engine, notes: list[str]) -> None:
+    """What a reader should know goes to the record and the journal."""
+    work.note(path=engine.scorer.path, num_truncated=engine.num_truncated, notes=list(notes))
+    for note in notes:
+        work.event("note", text=note)
+
+
+@contextmanager
+def _threads(partial: Path) -> Iterator[None]:
+    """Inside, torch computes with the threads the step was first started with."""
+    memo = partial / "threads.json"
+    before = torch.get_num_threads()
+    if memo.exists():
+        torch.set_num_threads(json.loads(memo.read_text("utf-8")))
+    else:
+        partial.mkdir(parents=True, exist_ok=True)
+        memo.write_text(json.dumps(before), "utf-8")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -1,0 +1,275 @@
+"""What the finished steps of a graph say, as the plain data that a report is made of."""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retain.pipeline.graph import Graph, Row
+from retain.pipeline.resolve import Resolved
+from retain.report.results import (
+    Arm,
+    Checkpoint,
+    Curve,
+    DataFacts,
+    ItemKey,
+    Items,
+    Results,
+    Sample,
+    ScoreRow,
+    TaskKey,
+    TrainFacts,
+    Variant,
+)
+from retain.steps.step import Step
+from retain.steps.store import Store
+
+LIBRARIES = ("torch", "transformers", "lm_eval", "numpy")
+
+
+def collect(
+    resolved: Resolved,
+    graph: Graph,
+    store: Store,
+    *,
+    run_folder: str,
+    command: str,
+    models: Mapping[Checkpoint, str],
+) -> Results:
+    """Everything that was measured; every step of the graph must be finished.
+
+    Args:
+        run_folder: As the user would type it.
+        command: What repeats the run.
+        models: Kept model folders, as the user would type them.
+    """
+    cells = resolved.cells
+    variants = {cell.variant: cell.recipe for cell in cells}
+    arms = {cell.arm: cell for cell in cells}
+    items: dict[ItemKey, Items] = {}
+    scores: list[ScoreRow] = []
+    samples: list[Sample] = []
+    for row in graph.rows:
+        for task, step in row.evaluations.items():
+            scores += _scores(row, step, store)
+            items |= _items(row, step, store)
+            samples += _samples(row, task, step, store)
+    trained = [row for row in graph.rows if row.train is not None]
+    return Results(
+        name=resolved.recipe.name,
+        recipe=resolved.recipe.resolved(),
+        run_folder=run_folder,
+        variants=tuple(
+            Variant(name=name, model=one.model, phases=one.phase_names)
+            for name, one in variants.items()
+        ),
+        arms=tuple(
+            Arm(
+                name=name,
+                methods=tuple(m.name for m in cell.recipe.arms[cell.base_arm].methods),
+                description=_description(cell),
+            )
+            for name, cell in arms.items()
+        ),
+        seeds=resolved.recipe.seeds,
+        groups={
+            name: tuple(task for task in tasks if task in resolved.tasks)
+            for name, tasks in resolved.recipe.evaluate.groups.items()
+        },
+        scores=tuple(scores),
+        items=items,
+        models=models,
+        curves=tuple(_curve(row, store) for row in trained),
+        training=tuple(_facts(row, store) for row in trained),
+        samples=tuple(samples),
+        data=tuple(_data(graph, store)),
+        environment=_environment(trained, store),
+        command=command,
+        notes=_notes(graph, store),
+    )
+
+
+def checkpoint(row: Row) -> Checkpoint:
+    """The row's place in every table."""
+    return Checkpoint(row.variant, row.arm, row.seed, row.phase_index)
+
+
+def _scores(row: Row, step: Step, store: Store) -> Iterator[ScoreRow]:
+    for score in _read(store.open(step, "scores.json")):
+        if score["value"] is not None and score["role"] in ("select", "report"):
+            yield ScoreRow(
+                variant=row.variant,
+                arm=row.arm,
+                seed=row.seed,
+                phase_index=row.phase_index,
+                phase=row.phase,
+                **{key: value for key, value in score.items() if key != "aggregation"},
+            )
+
+
+def _items(row: Row, step: Step, store: Store) -> dict[ItemKey, Items]:
+    read = _read_items(store.open(step, "items.parquet"), store.open(step, "scores.json"))
+    return {ItemKey(checkpoint(row), key): items for key, items in read.items()}
+
+
+@cache
+def _read_items(path: Path, scores: Path) -> dict[TaskKey, Items]:
+    """The items of a step by metric and shots; read once though many arms share row 0."""
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(path)
+    columns = {
+        name: np.asarray(table[name].to_pylist()) for name in ("item", "role", "source_item")
+    }
+    shots = np.asarray(table["num_fewshot"].to_pylist())
+    found: dict[TaskKey, Items] = {}
+    for score in _read(scores):
+        key = TaskKey(score["task"], score["metric"], score["num_fewshot"])
+        values, weights = _values(table, score)
+        if values is None or key in found:
+            continue
+        chosen = (shots == score["num_fewshot"]) & ~np.isnan(values)
+        found[key] = Items(
+            hashes=columns["item"][chosen],
+            roles=columns["role"][chosen],
+            groups=columns["source_item"][chosen],
+            values=values[chosen],
+            weights=None if weights is None else weights[chosen],
+        )
+    return found
+
+
+def _values(table: Any, score: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Above and below the line of a score, by item; (None, None) for a metric of the corpus."""
+
+    def numbers(name: str) -> Any:
+        return np.asarray(table[name].to_pylist(), dtype=np.float64)
+
+    if score["aggregation"] == "ratio":
+        return numbers("nats") / log(2), numbers("num_bytes")
+    name = f"metric:{score['metric']}"
+    if score["aggregation"] != "mean" or name not in table.column_names:
+        return None, None
+    return numbers(name), None
+
+
+def _samples(row: Row, task: str, step: Step, store: Store) -> Iterator[Sample]:
+    path = store.path(step) / "samples.json"
+    for one in _read(store.open(step, "samples.json")) if path.exists() else ():
+        yield Sample(
+            checkpoint=checkpoint(row),
+            task=task,
+            prompt=one["prompt"],
+            reference=one.get("reference") or "",
+            response=one["response"],
+        )
+
+
+def _curve(row: Row, store: Store) -> Curve:
+    assert row.train is not None
+    lines = store.open(row.train, "curve.jsonl").read_text("utf-8").splitlines()
+    points = [json.loads(line) for line in lines]
+    return Curve(
+        checkpoint=checkpoint(row),
+        phase=row.phase,
+        steps=[point["step"] for point in points],
+        losses=[point["loss"] for point in points],
+    )
+
+
+def _facts(row: Row, store: Store) -> TrainFacts:
+    assert row.train is not None
+    assert row.mix is not None
+    assert row.planned is not None
+    facts = _read(store.open(row.train, "facts.json"))
+    sources = _read(store.open(row.mix, "facts.json"))["sources"]
+    tokens = {role: source["trained_tokens"] for role, source in sources.items()}
+    return TrainFacts(
+        checkpoint=checkpoint(row),
+        phase=row.phase,
+        new_tokens=sum(n for role, n in tokens.items() if role.startswith("new")),
+        old_tokens=sum(n for role, n in tokens.items() if role.startswith(("past", "extra"))),
+        generated_tokens=sum(n for role, n in tokens.items() if role.startswith("rehearsed")),
+        steps=facts["steps"],
+        learning_rate=row.planned.train.learning_rate,
+        trainable_parameters=facts["trainable_parameters"],
+        total_parameters=facts["total_parameters"],
+        seconds=facts["seconds"],
+        device=facts["device"],
+        precision=facts["precision"],
+    )
+
+
+def _data(graph: Graph, store: Store) -> Iterator[DataFacts]:
+    names = {step: f"phase {phase}" for (_, phase), step in graph.data.items()}
+    for step, sources in graph.sources.items():
+        facts = _read(store.open(step, "facts.json"))
+        yield DataFacts(
+            role=names.get(step, "replay"),
+            source=", ".join(source.source for source in sources),
+            licence=", ".join(facts.get("licences", ())),
+            num_train=facts["counts"]["train"],
+            num_held_out=facts["counts"]["held_out"],
+            languages=", ".join(facts.get("languages", {})),
+            notes=tuple(facts.get("notes", ())),
+        )
+
+
+def _environment(trained: list[Row], store: Store) -> dict[str, str]:
+    records = [store.record(row.train) for row in trained if row.train is not None]
+    facts = [record["facts"] for record in records]
+    return {
+        "device": _several(str(one["device"]) for one in facts),
+        "precision": _several(str(one["precision"]) for one in facts),
+        "threads": _several(str(one["num_threads"]) for one in facts),
+        "python": platform.python_version(),
+        **{name.replace("_", "-"): version(name) for name in LIBRARIES},
+    }
+
+
+def _notes(graph: Graph, store: Store) -> tuple[str, ...]:
+    """Warnings of every step, each once: cut prompts, plain paths, mixed devices."""
+    notes: dict[str, None] = {}
+    for step in graph.steps:
+        for note in store.record(step)["facts"].get("notes", ()):
+            notes.setdefault(note)
+    for row in graph.rows:
+        for note in row.planned.notes if row.planned else ():
+            notes.setdefault(note)
+    devices = {
+        store.record(row.train)["facts"]["device"] for row in graph.rows if row.train is not None
+    }
+    if len(devices) > 1:
+        notes.setdefault(f"Arms were trained on different devices: {', '.join(sorted(devices))}.")
+    return tuple(notes)
+
+
+def _description(cell: Any) -> str:
+    """An arm in one line: its methods with their values, and the training values it changes."""
+    arm = cell.recipe.arms[cell.base_arm]
+    parts = []
+    for method in arm.methods:
+        default = type(method)()  # what a reader takes for granted is not repeated
+        changed = [
+            f"{key} {value}"
+            for key, value in method.entry().items()
+            if key not in ("method", "phases") and value != default.entry().get(key)
+        ]
+        parts.append(" ".join((method.name, *changed)))
+    parts += [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+              for key, value in (arm.train | dict(cell.swept)).items()]  # fmt: skip
+    return ", ".join(parts) or "plain sequential fine-tuning"
+
+
+def _several(values: Iterator[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))

@@ -1,0 +1,151 @@
+"""The score matrix of each arm as a heat map: phases by tasks, with the change from base."""
+
+import math
+from dataclasses import dataclass
+
+from retain.measure.statistics import Interval
+from retain.report.results import Arm
+from retain.report.scorebook import Floats, ScoreBook, TaskFacts, figure, interval
+from retain.report.text import ends, metric_name, number, signed, task_name
+
+NUM_TONES = 3
+"""Steps of colour on each side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One score.
+
+    Attributes:
+        value: In the unit of the metric; NaN where it was not scored.
+        change: From base, in the unit and direction of the metric; NaN in row 0.
+        change_interval: Of the change, in the same direction.
+        tone: -3 to 3, loss to gain; 0 where the change is within its interval.
+    """
+
+    value: float
+    change: float
+    change_interval: Interval
+    tone: int
+
+    @property
+    def value_text(self) -> str:
+        """The score, or a dash."""
+        return number(self.value)
+
+    @property
+    def change_text(self) -> str:
+        """Change from base with a sign; empty in row 0."""
+        return "" if math.isnan(self.change) else signed(self.change)
+
+    @property
+    def interval_text(self) -> str:
+        """Interval of the change; empty where there is none."""
+        return "" if math.isnan(self.change) else ends(self.change_interval)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One task of a heat map, and what its scores must be read against."""
+
+    facts: TaskFacts
+    is_taught: bool
+
+    @property
+    def name(self) -> str:
+        """The task for people."""
+        return task_name(self.facts.key.task)
+
+    @property
+    def metric(self) -> str:
+        """Metric and direction."""
+        better = "higher" if self.facts.higher_is_better else "lower"
+        return f"{metric_name(self.facts.key.metric)}, {better} is better"
+
+    @property
+    def levels(self) -> str:
+        """Chance and majority class, where there are any."""
+        known = (("chance", self.facts.chance), ("majority", self.facts.majority))
+        return " · ".join(f"{name} {number(value)}" for name, value in known if value is not None)
+
+    @property
+    def is_without_headroom(self) -> bool:
+        """Whether row 0 says nothing of what could be lost; a taught task is about learning."""
+        return not self.facts.has_headroom and not self.is_taught
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """The score matrix of one arm; ``rows`` are phase names and their cells, row 0 first."""
+
+    arm: Arm
+    place: int
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def heat_maps(book: ScoreBook) -> list[HeatMap]:
+    """One heat map per arm, of main metrics at the fewest shots; a task has one scale for all."""
+    columns = tuple(
+        Column(facts=facts, is_taught=book.taught_in(key) is not None)
+        for key, facts in book.tasks.items()
+        if facts.is_main and key.num_fewshot == book.shots[0]
+    )
+    scales = [_scale(book, column.facts) for column in columns]
+    rows = range(book.num_phases + 1)
+    return [
+        HeatMap(
+            arm=arm,
+            place=place,
+            columns=columns,
+            rows=tuple(
+                (
+                    book.phase_name(row),
+                    tuple(
+                        _cell(book, arm.name, row, column.facts, scale)
+                        for column, scale in zip(columns, scales, strict=True)
+                    ),
+                )
+                for row in rows
+            ),
+        )
+        for place, arm in enumerate(book.arms)
+    ]
+
+
+def _change(book: ScoreBook, arm: str, row: int, facts: TaskFacts) -> Floats:
+    return book.mean(arm, row, facts.key) - book.mean(arm, 0, facts.key)
+
+
+def _scale(book: ScoreBook, facts: TaskFacts) -> float:
+    """The largest change of a task over all arms and phases: full colour."""
+    changes = [
+        abs(figure(_change(book, arm.name, row, facts)))
+        for arm in book.arms
+        for row in range(1, book.num_phases + 1)
+    ]
+    return max((change for change in changes if not math.isnan(change)), default=0.0)
+
+
+def _cell(book: ScoreBook, arm: str, row: int, facts: TaskFacts, scale: float) -> Cell:
+    turn = 1 if facts.higher_is_better else -1
+    value = turn * figure(book.mean(arm, row, facts.key))
+    if row == 0:
+        return Cell(
+            value=value, change=math.nan, change_interval=Interval(math.nan, math.nan), tone=0
+        )
+    change_N = _change(book, arm, row, facts)
+    low, high = sorted(turn * end for end in interval(change_N))
+    return Cell(
+        value=value,
+        change=turn * figure(change_N),
+        change_interval=Interval(low, high),
+        tone=_tone(figure(change_N), interval(change_N), scale),
+    )
+
+
+def _tone(change: float, its_interval: Interval, scale: float) -> int:
+    if not (its_interval.is_above_zero or its_interval.is_below_zero):
+        return 0
+    strength = max(1, math.ceil(NUM_TONES * abs(change) / scale))
+    return min(strength, NUM_TONES) * (1 if change > 0 else -1)

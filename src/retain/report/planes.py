@@ -1,0 +1,130 @@
+"""The learnt-against-forgotten plane: one panel for each kind of thing an arm can lose.
+
+Unlike units never share an axis: phases taught earlier and each group have a panel per unit, and
+all panels share the first axis, what was learnt of the newest phase.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retain.measure.statistics import UNKNOWN, Interval
+from retain.report.choice import best_earlier, gain, new_task
+from retain.report.results import Arm, TaskKey
+from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
+from retain.report.task_measures import learnt
+from retain.report.text import metric_name, task_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One arm in one panel.
+
+    Attributes:
+        place: The arm's place in the recipe; decides its colour.
+        learnt: Along the first axis.
+        lost: Along the second; positive is loss, in the unit of the panel.
+        seeds: (learnt, lost) of each seed, when there are several.
+    """
+
+    arm: Arm
+    place: int
+    learnt: float
+    learnt_interval: Interval
+    lost: float
+    lost_interval: Interval
+    seeds: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One plane.
+
+    Attributes:
+        title: What could be lost.
+        subtitle: Metric, and against what.
+        learnt_label: What the first axis counts.
+    """
+
+    title: str
+    subtitle: str
+    learnt_label: str
+    points: tuple[Point, ...]
+
+
+def panels(book: ScoreBook) -> list[Panel]:
+    """All panels of one variant: earlier phases first, then groups; none without a newest task."""
+    newest = new_task(book)
+    if newest is None:
+        return []
+    shots, last = book.shots[0], book.num_phases
+    taught = [key for key in book.phase_keys(shots) if (book.taught_in(key) or last) < last]
+    found = [_panel(book, "earlier phases", keys, newest) for keys in _by_unit(book, taught)]
+    for group, members in book.group_keys(shots).items():
+        keys = [key for key in members if book.tasks[key].has_headroom]
+        found += [_panel(book, group, same, newest) for same in _by_unit(book, keys)]
+    return [panel for panel in found if panel.points]
+
+
+def _by_unit(book: ScoreBook, keys: Sequence[TaskKey]) -> list[list[TaskKey]]:
+    units = dict.fromkeys(book.tasks[key].oriented_unit for key in keys)
+    return [[key for key in keys if book.tasks[key].oriented_unit == unit] for unit in units]
+
+
+def _panel(book: ScoreBook, group: str, keys: list[TaskKey], newest: TaskKey) -> Panel:
+    is_taught = book.taught_in(keys[0]) is not None
+    metric = metric_name(keys[0].metric)
+    title = task_name(keys[0].task) if len(keys) == 1 else f"{group}, mean of {len(keys)} tasks"
+    against = "the best earlier phase" if is_taught else "the base model"
+    share = f"learnt of {task_name(newest.task)}, share of what {book.control} learnt"
+    unit = f"learnt of {task_name(newest.task)}, {metric_name(newest.metric)}"
+    points = [_point(book, arm, place, keys, newest) for place, arm in enumerate(book.arms)]
+    return Panel(
+        title=title,
+        subtitle=f"{metric} lost, against {against}",
+        learnt_label=share if _is_share(book, newest) else unit,
+        points=tuple(point for point in points if not np.isnan((point.learnt, point.lost)).any()),
+    )
+
+
+def _point(book: ScoreBook, arm: Arm, place: int, keys: list[TaskKey], newest: TaskKey) -> Point:
+    learnt_by_seed = _learnt(book, arm.name, newest)
+    lost_by_seed = [_lost(book, arm.name, seed, keys) for seed in book.seeds]
+    learnt_N = mean_over_seeds(learnt_by_seed, "learnt")
+    lost_N = mean_over_seeds(lost_by_seed, "lost")
+    pairs = zip(learnt_by_seed, lost_by_seed, strict=True)
+    is_fixed = arm.name == book.control and _is_share(book, newest)
+    return Point(
+        arm=arm,
+        place=place,
+        learnt=figure(learnt_N),
+        learnt_interval=UNKNOWN if is_fixed else interval(learnt_N),
+        lost=figure(lost_N),
+        lost_interval=interval(lost_N),
+        seeds=tuple((figure(x), figure(y)) for x, y in pairs) if len(book.seeds) > 1 else (),
+    )
+
+
+def _is_share(book: ScoreBook, newest: TaskKey) -> bool:
+    """Whether the first axis can be a share of the control's gain; else it is the gain itself."""
+    control = book.control
+    return control is not None and not any(
+        np.isnan(figure(learnt(book, control, seed, book.num_phases, newest)))
+        for seed in book.seeds
+    )
+
+
+def _learnt(book: ScoreBook, arm: str, newest: TaskKey) -> list[Floats]:
+    if _is_share(book, newest):
+        return [learnt(book, arm, seed, book.num_phases, newest) for seed in book.seeds]
+    return [gain(book, arm, seed) for seed in book.seeds]
+
+
+def _lost(book: ScoreBook, arm: str, seed: int, keys: list[TaskKey]) -> Floats:
+    """Mean loss over tasks of one unit: against row 0, or the best earlier phase if taught."""
+    is_taught = book.taught_in(keys[0]) is not None
+    before_NT = best_earlier(book, arm, seed, keys) if is_taught else book.base(arm, seed, keys)
+    now_NT = book.matrix(arm, seed, keys, book.num_phases)[:, -1]
+    mean_N: Floats = (before_NT - now_NT).mean(axis=-1)
+    return mean_N
