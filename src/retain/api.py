@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from retain.errors import StoreError, did_you_mean
+from retain.errors import RecipeError, StoreError, did_you_mean
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
 from retain.pipeline.graph import Graph, build
 from retain.pipeline.resolve import Resolved, resolve
@@ -24,9 +24,11 @@ from retain.recipe import Recipe, load_recipe, read_recipe
 from retain.steps.durable import write_file
 from retain.steps.journal import Journal
 from retain.steps.references import write_references
+from retain.steps.step import Step
 from retain.steps.store import Store
 
 if TYPE_CHECKING:
+    from retain.data.example import Example
     from retain.pipeline.plan import Plan
     from retain.report.results import Checkpoint, Results
     from retain.report.verdict import Verdict
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 STEPS = ".steps"
 RUNS = Path("runs")
 RESOLVED = "recipe.resolved.yaml"
+NUM_MEASURED = 500
+"""Examples whose length is measured for a first recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +165,6 @@ def evaluate(
     limit: int | None = None,
     output: str | Path | None = None,
     include_path: str | Path | None = None,
-    options: Options | None = None,
 ) -> str:
     """Score a model on tasks, as the command line does; the scores as text.
 
@@ -170,7 +173,6 @@ def evaluate(
     from retain import terminal
     from retain.evaluate.api import evaluation, write
 
-    _allow(options)
     include = () if include_path is None else (include_path,)
     with terminal.bar(f"scoring {model}") as progress:
         found = evaluation(
@@ -238,12 +240,26 @@ def init(
     memory: str = "16GB",
 ) -> str:
     """The text of a commented one-phase recipe that fits the memory."""
+    from retain.data.sources import load
     from retain.model.facts import describe
-    from retain.recipe.init import init_recipe
+    from retain.recipe.init import InitFacts, init_recipe
 
-    return init_recipe(
-        model, data, test=test, language=language, memory=memory, facts=describe(model)
+    about = describe(model)
+    examples = load(data).examples
+    lengths = sorted(_num_tokens(model, examples))
+    facts = InitFacts(
+        num_parameters=about.num_parameters,
+        block_parameters=about.block_parameters,
+        num_layers=about.num_layers,
+        hidden_size=about.hidden_size,
+        vocab_size=about.vocab_size,
+        context_tokens=about.context_tokens,
+        num_examples=len(examples),
+        is_text=all(one.text is not None for one in examples),
+        longest_tokens=lengths[int(0.95 * (len(lengths) - 1))],
+        test_metric="exact_match" if test is None else _metric(load(test).examples),
     )
+    return init_recipe(model, data, facts, test=test, language=language, memory=memory)
 
 
 def explain(step: str, runs: str | Path = RUNS) -> str:
@@ -253,7 +269,7 @@ def explain(step: str, runs: str | Path = RUNS) -> str:
         step: A folder, the start of a name, or hex digits, as `retain plan` and `list` show them.
         runs: The folder that holds runs and their steps.
     """
-    from retain.steps.entries import matching
+    from retain.steps.entries import Entry, matching
     from retain.steps.explain import explain as compare
 
     store = Store(Path(runs) / STEPS)
@@ -267,7 +283,7 @@ def explain(step: str, runs: str | Path = RUNS) -> str:
         or (len(wanted) >= 4 and known.fingerprint.startswith(wanted))
     }
     finished = {entry.folder: entry for entry in matching(store.entries(), wanted)}
-    found = {**finished, **{name: known for name, known in planned.items() if name not in finished}}
+    found: dict[str, Step | Entry] = {**planned, **finished}
     if not found:
         raise StoreError(f"{step}: no step in {runs} is called so; `retain list` shows them")
     return "\n\n".join("\n".join([name, *compare(one, store)]) for name, one in found.items())
@@ -314,19 +330,19 @@ def doctor() -> str:
 
 def show_data(source: str, number: int, *, model: str, objective: str) -> None:
     """Print examples as the model will see them, trained tokens in colour."""
-    from transformers import AutoTokenizer
-
     from retain import terminal
     from retain.data.show import segments
     from retain.data.sources import load
-    from retain.model.reference import folder
 
-    tokenizer = AutoTokenizer.from_pretrained(folder(model))
+    if objective not in ("sft", "pretrain"):
+        raise RecipeError(did_you_mean("objective", objective, ["sft", "pretrain"]))
+    shape: Literal["sft", "pretrain"] = "sft" if objective == "sft" else "pretrain"
+    tokenizer = _tokenizer(model)
     loaded = load(source)
     terminal.show_examples(
         (
             f"{source} {index + 1} of {len(loaded.examples)}",
-            [(part.text, part.trained) for part in segments(example, tokenizer, objective)],
+            [(part.text, part.trained) for part in segments(example, tokenizer, shape)],
         )
         for index, example in enumerate(loaded.examples[:number])
     )
@@ -337,19 +353,34 @@ def check_data(source: str, *, model: str | None, max_length: int) -> int:
     from retain import terminal
     from retain.data.check import check
 
-    tokenizer = None
-    if model is not None:
-        from transformers import AutoTokenizer
-
-        from retain.model.reference import folder
-
-        tokenizer = AutoTokenizer.from_pretrained(folder(model))
+    tokenizer = None if model is None else _tokenizer(model)
     found = check(source, tokenizer, max_length=max_length if tokenizer else None)
     terminal.show_data_report(source, found)
     return len(found.faults)
 
 
 # ---------------------------------------------------------------- pieces
+
+
+def _num_tokens(model: str, examples: "Sequence[Example]") -> list[int]:
+    """Tokens of the first examples, by the model's tokenizer."""
+    tokenizer = _tokenizer(model)
+    return [len(tokenizer("\n".join(one.contents)).input_ids) for one in examples[:NUM_MEASURED]]
+
+
+def _metric(examples: "Sequence[Example]") -> str:
+    """How a test of one's own is scored, by what its examples hold."""
+    if all(one.choices for one in examples):
+        return "choice"
+    return "bits_per_byte" if all(one.text is not None for one in examples) else "exact_match"
+
+
+def _tokenizer(model: str) -> Any:
+    from transformers import AutoTokenizer
+
+    from retain.model.reference import folder
+
+    return AutoTokenizer.from_pretrained(folder(model))
 
 
 @dataclass(frozen=True)
@@ -378,7 +409,7 @@ def _prepare(
     runs: Path,
     options: Options | None,
 ) -> _Prepared:
-    _allow(options)
+    allow(options)
     if isinstance(recipe, Recipe):
         read = read_recipe(recipe.resolved(), overrides) if overrides else recipe
     elif isinstance(recipe, Mapping):
@@ -392,7 +423,8 @@ def _prepare(
     return _Prepared(resolved, build(resolved, accept), store, runs, command)
 
 
-def _allow(options: Options | None) -> None:
+def allow(options: Options | None) -> None:
+    """What the options allow holds for the rest of the process."""
     if options is not None:
         from retain.model.reference import trust
 
@@ -411,8 +443,8 @@ def _write_report(
     prepared: _Prepared, folder: Path, *, show: bool
 ) -> "tuple[tuple[Verdict, ...], tuple[str, ...]]":
     """Point to the kept models, collect the results, write every file of the run."""
-    from retain import report as reports
     from retain.report.collect import collect
+    from retain.report.report import write_report
 
     results = collect(
         prepared.resolved,
@@ -422,11 +454,13 @@ def _write_report(
         command=prepared.command,
         models=_model_paths(prepared),
     )
-    written = reports.write(results, folder)
-    _point_to_models(prepared, folder, results, written.verdicts)
+    found = write_report(results, folder)
+    _point_to_models(prepared, folder, results, found.verdicts)
     if show:
-        written.show()
-    return written.verdicts, written.failed_gates
+        from retain.report.terminal import show_analysis
+
+        show_analysis(found)
+    return found.verdicts, tuple(gate.message for gate in found.failed)
 
 
 def _model_paths(prepared: _Prepared) -> "dict[Checkpoint, str]":

@@ -84,7 +84,7 @@ def plan(
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
 ) -> None:
-    """Show steps, cached or new, tokens, trainable parameters, time, memory and disk; run nothing."""
+    """Show steps, tokens, trainable parameters, time, memory and disk; run nothing."""
     from retain import api
 
     options = api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf)
@@ -92,7 +92,7 @@ def plan(
 
 
 @app.command(name="eval")
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each is an option of the command
     model: Annotated[str, typer.Argument(help="A folder, a hub id or embedded:NAME.")],
     tasks: Annotated[str, typer.Option(help="Task names, with commas between.")],
     num_fewshot: Annotated[str, typer.Option(help="Numbers of shots, with commas between.")] = "0",
@@ -109,6 +109,7 @@ def evaluate(
     """Score MODEL on tasks."""
     from retain import api
 
+    api.allow(api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf))
     text = api.evaluate(
         model,
         _words(tasks),
@@ -116,7 +117,6 @@ def evaluate(
         limit=limit,
         output=output,
         include_path=include_path,
-        options=api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf),
     )
     typer.echo(text)
 
@@ -148,7 +148,7 @@ def list_steps(
 
 @app.command()
 def explain(
-    step: Annotated[str, typer.Argument(help="A step, as `retain plan` or `retain list` names it.")],
+    step: Annotated[str, typer.Argument(help="A step, as `retain list` names it.")],
     runs: Runs = RUNS,
 ) -> None:
     """Say why a step is new: which fields differ from the nearest finished ones."""

@@ -40,9 +40,9 @@ def console() -> Console:
 
 
 def plain(text: str) -> str:
-    """The text without escape sequences, control bytes and marks that turn its direction.
+    r"""The text without escape sequences, control bytes and marks that turn its direction.
 
-    >>> plain("a\\x1b[31mb\\x07c\\u202e")
+    >>> plain("a\x1b[31mb\x07c\u202e")
     'abc'
     """
     kept = ESCAPES.sub("", text)

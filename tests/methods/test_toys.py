@@ -19,6 +19,7 @@ from retain.train.finish_step import replace_weights
 from retain.train.hooks import Hooks
 from retain.train.loop import train_phase
 from retain.train.plan import Plan
+from retain.train.randomness import global_stream
 from retain.train.settings import Settings
 from retain.train.stream import Row, Stream
 
@@ -60,7 +61,8 @@ def learn(model, stream: Stream, folder: Path, *methods: Method, memory: Memory 
     )
     memories = {one.name: (memory,) for one in methods if memory is not None}
     hooks = Hooks(methods=methods, memories=memories, phase="second")
-    model = hooks.prepare(model)
+    with global_stream(torch.device("cpu"), 0, "prepare"):  # as the train step does
+        model = hooks.prepare(model)
     if not any(overrides(one, "prepare") for one in methods):
         model.requires_grad_(True)
     train_phase(model, stream, SETTINGS, hooks, Plan(64, torch.get_num_threads()), work)
@@ -169,7 +171,7 @@ def test_olora_turns_the_new_adapter_away_from_the_old_one(copy_of, tmp_path):
     kept = free.remember(old, (), Random(0))
 
     def overlap(model):
-        return float(bound.penalty(model, None, torch.zeros(1), None, (kept,)))
+        return float(bound.penalty(model, None, torch.zeros(1), None, (kept,)).detach())
 
     without = overlap(learn(copy_of(), NEW, tmp_path / "free", free, memory=kept))
     assert overlap(learn(copy_of(), NEW, tmp_path / "bound", bound, memory=kept)) < 0.8 * without

@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,12 +98,14 @@ def in_child(act: Callable[[], None]) -> int:
     """Exit status of a fork that acts; negative: killed by that signal."""
     pid = os.fork()
     if pid == 0:
+        status = 1
         try:
             act()
-        except BaseException as error:  # the parent reports it
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            os._exit(1)
-        os._exit(0)
+            status = 0
+        finally:
+            if status:
+                traceback.print_exc()
+            os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

@@ -116,7 +116,7 @@ def test_a_library_that_rewords_a_full_disk_is_understood(tmp_path):
 def test_a_place_that_is_no_folder_is_told(tmp_path):
     (tmp_path / "file").write_text("x")
 
-    with pytest.raises(StoreError, match="cannot be written.*choose another"):
+    with pytest.raises(StoreError, match=r"cannot be written.*choose another"):
         write_folder(tmp_path / "file" / "f", {"a": "1"})
 
 
@@ -157,7 +157,7 @@ def test_removing_takes_everything_and_follows_no_link(tmp_path):
         b'{"format": 1, "files": {"a": {"bytes": NaN, "sha256": "x"}}}',
         b"[" * 100_000,
     ],
-    ids="empty list torn newer files up root size altered nan deep".split(),
+    ids=["empty", "list", "torn", "newer", "files", "up", "root", "size", "altered", "nan", "deep"],
 )
 def test_a_manifest_that_is_none_is_a_fault_and_never_leads_outside(tmp_path, content):
     (tmp_path / "MANIFEST.json").write_bytes(content)

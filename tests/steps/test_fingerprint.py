@@ -88,7 +88,19 @@ class Odd:
         ("\ud800", "UTF-8"),
         (10**5000, "JSON"),
     ],
-    ids="nan inf set bytes path callable object subclass key surrogate huge".split(),
+    ids=[
+        "nan",
+        "inf",
+        "set",
+        "bytes",
+        "path",
+        "callable",
+        "object",
+        "subclass",
+        "key",
+        "surrogate",
+        "huge",
+    ],
 )
 def test_what_has_no_single_spelling_is_refused_by_place(value, word):
     with pytest.raises(RecipeError, match=rf"settings\.arms\[1\]\.x.*{word}|settings.*{word}"):

@@ -209,7 +209,7 @@ def test_a_full_disk_in_a_step_keeps_what_was_there(store, data_step, train_step
         run()
     assert os.listdir(store.root / ".tmp") == []
     assert store.verify(data_step) == []
-    with pytest.raises(StoreError, match="needs .* on this disk"):
+    with pytest.raises(StoreError, match=r"needs .* on this disk"):
         store.begin(train_step, needed_bytes=10**18).__enter__()
 
 
@@ -228,7 +228,7 @@ def test_a_root_that_cannot_be_written_is_told(tmp_path, data_step):
 
     assert not store.finished(data_step)
     assert store.entries() == []
-    with pytest.raises(StoreError, match="cannot be written.*choose another"):
+    with pytest.raises(StoreError, match=r"cannot be written.*choose another"):
         store.begin(data_step).__enter__()
 
 

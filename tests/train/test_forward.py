@@ -1,11 +1,11 @@
 import pytest
 import torch
-from families import FAMILIES, bloom
-from phases import make_row
 
 from retain.errors import ModelError
 from retain.model import attention
 from retain.train.forward import make_batch, make_forward
+from train.families import FAMILIES, bloom
+from train.phases import make_row
 
 
 @pytest.mark.parametrize("family", FAMILIES)

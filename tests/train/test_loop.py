@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
 
 from conftest import make_model
 from retain.errors import Interrupted, TrainingError
 from retain.train import objective
 from retain.train.stream import Stream
+from train.phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
 
 
 def test_training_lowers_the_loss_and_draws_a_whole_curve(tmp_path, tiny_model):

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from families import FAMILIES, bloom
-from phases import make_row
 
 from retain.methods.base import Method
 from retain.train import objective as objectives
@@ -11,6 +9,8 @@ from retain.train.forward import make_forward
 from retain.train.hooks import Hooks
 from retain.train.objective import Objective, step_weight
 from retain.train.stream import micro_batches
+from train.families import FAMILIES, bloom
+from train.phases import make_row
 
 ROWS = [
     make_row("a", 9, trained=3),

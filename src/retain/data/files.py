@@ -84,16 +84,23 @@ def _parse(where: str, text: str) -> tuple[Any, Fault | None]:
     """The value, or the fault that says why there is none."""
     try:
         value = _decoder.decode(text)
-        json.dumps(value, ensure_ascii=False).encode()
+        _check_surrogates(text, value)
     except json.JSONDecodeError as error:
         return None, Fault(where, "bad JSON", f"{error.msg} at column {error.colno}")
-    except UnicodeEncodeError:
-        return None, Fault(where, "bad JSON", "half of a surrogate pair (\\ud800 to \\udfff)")
     except RecursionError:
         return None, Fault(where, "bad JSON", "nested too deeply")
     except ValueError as error:
         return None, Fault(where, "bad JSON", str(error))
     return value, None
+
+
+def _check_surrogates(text: str, value: Any) -> None:
+    """Refuse half a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("half of a surrogate pair (\\ud800 to \\udfff)") from error
 
 
 def _as_row(where: str, value: Any, file: str) -> Row | Fault:
@@ -162,7 +169,7 @@ def _read_array(text: str, label: str) -> Iterator[Row | Fault]:
 def _element(text: str, position: int, where: str, label: str) -> tuple[int | None, Row | Fault]:
     try:
         value, end = _decoder.raw_decode(text, position)
-        json.dumps(value, ensure_ascii=False).encode()
+        _check_surrogates(text[position:end], value)
     except json.JSONDecodeError as error:
         line = f"{label}:{error.lineno}"
         return None, Fault(line, "bad JSON", f"{error.msg} at column {error.colno}")

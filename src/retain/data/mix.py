@@ -41,7 +41,9 @@ class Mix:
         num_steps: Optimizer steps.
         sources: By source: ``examples``, ``different_examples``, ``tokens``, ``trained_tokens``,
             ``asked`` (share, unit and base; None for new data without a share) and
-            ``realised_share`` of the mix in ``examples``, ``trained_tokens`` and ``loss_weight``.
+            ``realised_share`` of the mix in ``examples``, ``trained_tokens``, ``loss_weight`` and
+            ``loss``: its mean part of a step's loss weight, which is less than ``loss_weight``
+            where a source is in few steps, for every step's loss is divided by its own total.
         notes: What a reader of the report must know, such as a source that ran short.
     """
 
@@ -232,7 +234,25 @@ def _facts(
         total = sum(fact[unit] for fact in facts.values())
         for fact in facts.values():
             fact.setdefault("realised_share", {})[unit] = fact[unit] / total
+    parts_of_loss = _loss_parts(rows)
+    for name, fact in facts.items():
+        fact["realised_share"]["loss"] = parts_of_loss.get(name, 0.0)
     return facts
+
+
+def _loss_parts(rows: Sequence[Row]) -> dict[str, float]:
+    """Each source's part of a step's loss weight, in the mean over all steps."""
+    by_step: dict[int, dict[str, float]] = {}
+    for row in rows:
+        step = by_step.setdefault(row.step, {})
+        weight = row.weight * row.sequence.num_trained
+        step[row.source] = step.get(row.source, 0.0) + weight
+    parts: dict[str, float] = {row.source: 0.0 for row in rows}
+    for step in by_step.values():
+        total = sum(step.values())
+        for name, weight in step.items():
+            parts[name] += weight / total / len(by_step)
+    return parts
 
 
 def _asked_shares(

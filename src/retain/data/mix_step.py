@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from retain.data.draw import NewSource, Part, TokenSequence
 from retain.data.example import Example
@@ -19,6 +19,7 @@ STREAM = "stream.parquet"
 NEW = "new"
 NUM_ROWS_PER_WRITE = 1000
 NUM_EXAMPLES_PER_BEAT = 200
+T = TypeVar("T")
 BATCH_KEYS = ("batch_size", "batch_tokens", "max_steps", "num_train_epochs")
 SHARE_KEYS = ("share", "share_of", "share_base", "loss_weight", "allow_short")
 
@@ -141,8 +142,10 @@ class _Reader:
         is_running = shape.objective == "pretrain"
         texts = [one.text for one in examples if one.text is not None] if is_running else []
         rest = [one for one in examples if one.text is None or not is_running]
-        whole = "pretrain" if is_running or not shape.completion_only else "sft"
-        rendered = render_all(self._watched(rest, name), self.tokenizer, whole, shape.max_length)
+        mask: Objective = "pretrain" if is_running or not shape.completion_only else "sft"
+        rendered = render_all(
+            self._watched(rest, name), self.tokenizer, mask, shape.max_length, source=name
+        )
         found = [TokenSequence.of(*one) for one in rendered.sequences]
         if texts:
             if shape.max_length is None:
@@ -154,7 +157,7 @@ class _Reader:
         self.losses.dropped[name] = len(rendered.dropped)
         return found
 
-    def _watched[T](self, items: Sequence[T], name: str) -> Iterator[T]:
+    def _watched(self, items: Sequence[T], name: str) -> Iterator[T]:
         for number, item in enumerate(items):
             if number % NUM_EXAMPLES_PER_BEAT == 0:
                 self.work.check_stop()

@@ -22,7 +22,7 @@ def passages(text: str) -> Iterator[dict[str, Any]]:
     ``MAX_PASSAGE`` is cut between words. What is left at the end joins the last passage.
 
     >>> [len(row["text"]) for row in passages("एक दिन की बात है। " * 130)]
-    [1007, 1205]
+    [1007, 1331]
     """
     for number, passage in enumerate(_passages(text)):
         yield {"text": passage, "item": f"block-{number // PASSAGES_PER_ITEM:03d}"}

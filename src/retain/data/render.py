@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from retain.data.example import NUM_ID_DIGITS, Example, Message, last_assistant
-from retain.data.template import ChatTemplate, Piece, joined, template_of
+from retain.data.template import ChatTemplate, Piece, template_of
 from retain.errors import DataError
 
 Objective = Literal["sft", "pretrain"]
@@ -96,7 +96,8 @@ def prompt_text(example: Example, tokenizer: Any) -> str:
     Raises:
         DataError: If the chat template refuses or hides a turn.
     """
-    return joined(_prompt_pieces(example, template_of(tokenizer)))
+    template = template_of(tokenizer)
+    return template.joined(_prompt_pieces(example, template))
 
 
 def prompt_tokens(example: Example, tokenizer: Any) -> list[int]:
@@ -197,6 +198,8 @@ def render_all(
     tokenizer: Any,
     objective: Objective = "sft",
     max_length: int | None = None,
+    *,
+    source: str = "data",
 ) -> Rendered:
     """The sequences of all examples; those with nothing left to train on are dropped and counted.
 
@@ -216,8 +219,8 @@ def render_all(
             dropped.append(example.id)
     if dropped and not sequences:
         raise DataError(
-            f"nothing to train on: of {len(dropped)} examples none has a trained token left; "
-            f"{num_truncated} were cut at max_length {max_length} and lost {num_cut_tokens} "
+            f"{source}: nothing to train on: of {len(dropped)} examples none has a trained token "
+            f"left; {num_truncated} were cut at max_length {max_length} and lost {num_cut_tokens} "
             "tokens. Raise max_length or shorten the prompts."
         )
     return Rendered(sequences, num_truncated, num_cut_tokens, dropped)

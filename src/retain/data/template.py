@@ -32,11 +32,6 @@ class Piece:
     ends_text: bool = False
 
 
-def joined(pieces: Sequence[Piece]) -> str:
-    """The text of the pieces."""
-    return "".join(piece.text for piece in pieces)
-
-
 @dataclass(frozen=True)
 class Turn:
     """Positions of one assistant turn in the rendered dialogue.
@@ -115,6 +110,11 @@ class ChatTemplate:
             ids = list(self.tokenizer.encode(piece.text, add_special_tokens=False))
         return [*ids, self.eos_id] if piece.ends_text else ids
 
+    def joined(self, pieces: Sequence[Piece]) -> str:
+        """The text of the pieces, end-of-text tokens included."""
+        end = self.tokenizer.eos_token
+        return "".join(piece.text + end * piece.ends_text for piece in pieces)
+
     # ------------------------------------------------------------ pieces
 
     def pieces(self, messages: Sequence[Message], *, is_completion: bool) -> list[Piece]:
@@ -126,7 +126,7 @@ class ChatTemplate:
         for turn, is_trained in zip(turns, trained, strict=True):
             pieces.append(Piece(text[done : turn.start], at_start=done == 0))
             pieces.append(Piece(text[turn.start : turn.content], is_trained))
-            ends_text = turn.lacks_end and (self._template is None or turn.end == len(text))
+            ends_text = turn.lacks_end and (self._template is None or not text[turn.end :].strip())
             answer = text[turn.content : turn.end]
             pieces.append(Piece(answer, is_trained, ends_text=ends_text))
             done = turn.end

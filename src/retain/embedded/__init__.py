@@ -3,8 +3,9 @@
 from retain.embedded import debian
 from retain.embedded.archive import join_members, read_deb, read_entry, read_member
 from retain.embedded.cache import cache_dir
+from retain.embedded.entry import Entry, Member, Package
 from retain.embedded.fetch import Progress, fetch, fetch_all
-from retain.embedded.table import TABLE, Entry, Member, Package, describe, lookup, pinned
+from retain.embedded.table import TABLE, describe, lookup, pinned
 from retain.embedded.terms import licence_line, terms_to_show
 
 __all__ = [

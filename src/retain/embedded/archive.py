@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
+from retain.embedded.entry import Entry, Member, Package
 from retain.embedded.fetch import Progress, fetch
-from retain.embedded.table import Entry, Member, Package
 from retain.errors import EmbeddedError
 
 CHUNK_BYTES = 1 << 20

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from retain.embedded.cache import cache_dir
-from retain.embedded.table import Package
+from retain.embedded.entry import Package
 from retain.errors import EmbeddedError
 from retain.steps.durable import write_file
 

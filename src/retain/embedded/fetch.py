@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retain.embedded import debian
 from retain.embedded.cache import cache_dir, is_intact, settle
-from retain.embedded.table import Entry, Package
+from retain.embedded.entry import Entry, Package
 from retain.errors import EmbeddedError
 from retain.steps.fingerprint import sha256_file
 

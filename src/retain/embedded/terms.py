@@ -2,7 +2,7 @@
 
 from retain.embedded.archive import read_member
 from retain.embedded.cache import cache_dir
-from retain.embedded.table import Entry
+from retain.embedded.entry import Entry
 from retain.steps.durable import write_file
 
 

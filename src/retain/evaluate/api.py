@@ -103,14 +103,21 @@ def evaluate(
         ModelError: If the model is not found, or is given without its tokenizer.
         TaskError: If a task is not known, or cannot be scored.
     """
-    found = evaluation(model, tasks, Options(num_fewshot=num_fewshot, limit=limit, **options))
+    found = evaluation(model, tasks, num_fewshot, limit, **options)
     if output is not None:
         write(found, Path(output))
     return found.scores
 
 
-def evaluation(model: Any, tasks: str | Sequence[Name], options: Options) -> Evaluation:
+def evaluation(
+    model: Any,
+    tasks: str | Sequence[Name],
+    num_fewshot: Sequence[int] = (0,),
+    limit: int | None = None,
+    **further: Any,
+) -> Evaluation:
     """Scores, items and notes of a model on tasks; see ``evaluate``."""
+    options = Options(num_fewshot=num_fewshot, limit=limit, **further)
     names = [tasks] if isinstance(tasks, str) else list(tasks)
     specs = resolve(names, groups=options.groups, include_path=options.include_path)
     engine = open_engine(

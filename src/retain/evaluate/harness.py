@@ -70,7 +70,7 @@ class RetainLM(TemplateLM):  # type: ignore[misc]
         self, requests: list[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Log-likelihood in nats, and whether greedy decoding would have written it."""
-        pairs = [Pair(*request.args, _called(request)) for request in requests]
+        pairs = [Pair(request.args[0], request.args[1], _called(request)) for request in requests]
         answers = self.engine.loglikelihoods(pairs)
         results = [(answer.loglikelihood, answer.is_greedy) for answer in answers]
         self._remember("loglikelihood", requests, results)

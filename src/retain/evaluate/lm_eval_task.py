@@ -325,7 +325,7 @@ def _identities(document: Any) -> tuple[str, str]:
 def _call(instance: Any, called: str) -> Call:
     match instance.request_type:
         case "loglikelihood":
-            return Pair(*instance.args, called)
+            return Pair(instance.args[0], instance.args[1], called)
         case "loglikelihood_rolling":
             return str(instance.args[0])
         case _:

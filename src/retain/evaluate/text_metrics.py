@@ -24,7 +24,7 @@ def _same(text: str) -> str:
 
 
 def chrf(written: str, reference: str) -> float:
-    """Character n-gram F-score (chrF) of one answer, 0 to 100, as sacrebleu computes it (6 characters, beta 2)."""
+    """Character F-score of one answer, 0 to 100, as sacrebleu has it (6 characters, beta 2)."""
     from sacrebleu.metrics import CHRF
 
     return float(CHRF().sentence_score(written, [reference]).score)

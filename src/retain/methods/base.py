@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 from retain.errors import RecipeError
 
@@ -74,6 +75,9 @@ class Source(BaseModel):
 
 def _sources(data: Any) -> Any:
     """One source, or a list of them, each perhaps only its name: sources, all alike."""
+    if not isinstance(data, str | Source | Mapping | list | tuple):
+        text = f"must be a source, such as embedded:NAME or a file, or a list of them; got {data!r}"
+        raise PydanticCustomError("retain", "{message}", {"message": text})
     listed = data if isinstance(data, list | tuple) else [data]
     spelt = [{"source": one} if isinstance(one, str) else one for one in listed]
     return TypeAdapter(tuple[Source, ...]).validate_python(spelt)

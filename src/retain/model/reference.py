@@ -68,6 +68,8 @@ def kind(reference: str) -> Kind:
     """
     if reference.startswith(EMBEDDED):
         return "embedded"
+    if not reference:
+        raise ModelError("model: the name is empty; give embedded:NAME, a folder or a hub id")
     path = Path(reference).expanduser()
     if path.suffix == ".gguf":
         return "gguf"

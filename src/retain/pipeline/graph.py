@@ -5,12 +5,12 @@ before it get the same steps, by fingerprint, and share them without being told 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
 from typing import Any
 
-from retain.methods.base import Method, MixSource, Past, Source, overrides
+from retain.methods.base import MixSource, Past, Source, overrides
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
 from retain.recipe import Cell, CellPhase, Phase, Train
@@ -28,7 +28,7 @@ NOT_OF_RESULTS = ("save_steps",)
 """Training settings that change no result."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """One row of a score matrix: a checkpoint and what is scored of it.
 
@@ -151,23 +151,21 @@ class _Builder:
     # ------------------------------------------------------------ one arm of one seed
 
     def rows_of(self, cell: Cell) -> Iterator[Row]:
-        names = {"variant": cell.variant, "arm": cell.arm, "seed": cell.seed}
-        yield Row(
-            **names, phase_index=0, phase="base", evaluations=self.evaluations(cell, "base", None)
-        )
+        first = self.evaluations(cell, "base", None)
+        base = Row(cell.variant, cell.arm, cell.seed, 0, "base", evaluations=first)
+        yield base
         model: Step | None = None
         memories: dict[str, Step] = {}
         checkpoints: dict[str, Step] = {}
         for position, planned in enumerate(cell.phases):
-            before = tuple(one.name for one in cell.phases[:position])
-            mix = self.mix(cell, planned, Past(phases=before))
+            mix = self.mix(cell, planned, Past(phases=tuple(checkpoints)))
             choice = self.trainable(cell, planned, model, checkpoints)
             train = self.train(cell, planned, mix, model, choice, memories)
             model = self.finish(cell, planned, train, checkpoints)
             checkpoints[planned.name] = model
             memories |= self.remember(cell, position, mix, model)
-            yield Row(
-                **names,
+            yield replace(
+                base,
                 phase_index=planned.index,
                 phase=planned.name,
                 train=train,
@@ -178,7 +176,8 @@ class _Builder:
             )
 
     def mix(self, cell: Cell, planned: CellPhase, past: Past) -> Step:
-        inputs, parts = {}, []
+        inputs: dict[str, Step] = {}
+        parts = []
         for part in planned.parts:
             role = NEW if len(planned.parts) == 1 else f"{NEW}:{part.phase.name}"
             inputs[role] = self.data[cell.variant, part.phase.name]

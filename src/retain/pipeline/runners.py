@@ -16,6 +16,7 @@ from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
 from retain.steps.work import Work
 
+
 class Runners:
     """Carries out any step of one graph; call it with the step's ``Work``."""
 

@@ -162,9 +162,10 @@ def _past(arm: Arm, places: Sequence[frozenset[int]], names: Sequence[str]) -> I
             text = f"{method.name} needs a past, and acts in the first phase, '{names[0]}'"
         else:
             continue
-        later = f", or let it act later (phases: [{names[1]}])" * (len(names) > 1 and not joined)
         advice = "give it data that stands for the past (past: {data: SOURCE})"
-        yield Fault(("methods", index), f"{text}, which has none; {advice}{later}")
+        if len(names) > 1 and not joined:
+            advice += f", or let it act later (phases: [{names[1]}])"
+        yield Fault(("methods", index), f"{text}, which has none; {advice}")
 
 
 def _training(arm: Arm, phases: Sequence[Phase]) -> Iterator[Fault]:

@@ -115,6 +115,7 @@ def unknown(kind: str, got: str, known: Iterable[str]) -> str:
     if kind == "key" and got in ELSEWHERE:
         return f"unknown key '{got}': {ELSEWHERE[got]}"
     close = get_close_matches(got, listed, n=1, cutoff=0.6)
+    close = close or [word for word in listed if len(got) > 2 and got in word]
     guess = f" Did you mean '{close[0]}'?" if close else ""
     return f"unknown {kind} '{got}'.{guess} Known: {', '.join(listed)}"
 

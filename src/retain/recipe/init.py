@@ -100,7 +100,7 @@ def init_recipe(
         "# docs/recipes.md. See what it will do, and how long it takes, before it does it:",
         "#   retain plan THIS_FILE",
         "#   retain run THIS_FILE",
-        f"name: {name}",
+        f"name: {_quoted(name)}",
         f"model: {_quoted(model)}",
         *_phases(name, data, facts, fit, language),
         *_evaluate(facts, test),
@@ -185,13 +185,11 @@ def _name_of(data: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A scalar as YAML reads it back; quoted where it could be read as something else."""
-    return (
-        text
-        if re.fullmatch(r"[A-Za-z./][A-Za-z0-9._/-]*(:[A-Za-z0-9._-]+)?", text)
-        and (text.lower() not in ("true", "false", "null"))
-        else json.dumps(text, ensure_ascii=False)
-    )
+    """A scalar as every YAML reader takes it for text: quoted where one could not."""
+    plain = re.fullmatch(r"[A-Za-z./][A-Za-z0-9._/-]*(:[A-Za-z0-9._-]+)?", text)
+    if plain and text.lower() not in {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}:
+        return text
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | None) -> list[str]:
@@ -200,11 +198,11 @@ def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | No
     batch = "batch_tokens: 8192" if facts.is_text else "batch_size: 16"
     lines = [
         "phases:",
-        f"  - name: {name}",
+        f"  - name: {_quoted(name)}",
         f"    data: {_quoted(data)}",
     ]
     if language is not None:
-        lines.append(f"    language: {language}")
+        lines.append(f"    language: {_quoted(language)}")
     lines += [
         "    held_out: {fraction: 0.1}  # never trained on; scored as the task phase:" + name,
         "    train:",

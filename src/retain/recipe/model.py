@@ -7,7 +7,7 @@ reading. What concerns several parts at once (an arm that names a phase) is in `
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from retain.errors import RecipeError
 from retain.methods.base import Sources
@@ -94,7 +94,7 @@ def _task(value: Any) -> Any:
     return refuse_one(f"must be a task's name or {{name, data, metric}}; got {value!r}")
 
 
-Task = Annotated[str | OwnTest, PlainValidator(_task, json_schema_input_type=str | OwnTest)]
+Task = Annotated[str | OwnTest, BeforeValidator(_task, json_schema_input_type=str | OwnTest)]
 
 
 class Evaluate(Part):

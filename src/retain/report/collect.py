@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import version
 from math import log
@@ -45,6 +46,9 @@ def collect(
     """Everything that was measured; every step of the graph must be finished.
 
     Args:
+        resolved: The recipe with its outside facts.
+        graph: Its steps.
+        store: Where their results are.
         run_folder: As the user would type it.
         command: What repeats the run.
         models: Kept model folders, as the user would type them.
@@ -255,16 +259,21 @@ def _description(cell: Any) -> str:
     arm = cell.recipe.arms[cell.base_arm]
     parts = []
     for method in arm.methods:
-        default = type(method)()  # what a reader takes for granted is not repeated
         changed = [
-            f"{key} {value}"
-            for key, value in method.entry().items()
-            if key not in ("method", "phases") and value != default.entry().get(key)
+            f"{field.name} {_short(getattr(method, field.name))}"
+            for field in fields(method)
+            if field.name != "phases" and getattr(method, field.name) != field.default
         ]
         parts.append(" ".join((method.name, *changed)))
     parts += [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
               for key, value in (arm.train | dict(cell.swept)).items()]  # fmt: skip
     return ", ".join(parts) or "plain sequential fine-tuning"
+
+
+def _short(value: Any) -> str:
+    """A method's value in a few characters: a declared past by the name of its data."""
+    role = getattr(value, "role", None)
+    return str(value) if role is None else str(role).removeprefix("extra:")
 
 
 def _several(values: Iterator[str]) -> str:

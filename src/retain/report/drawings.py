@@ -234,7 +234,7 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _smoothed(curve: Curve) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Means over runs of steps: a tenth as many points as steps, but at least 20 and at most 160."""
+    """Means over runs of steps: a tenth as many points as steps, at least 20, at most 160."""
     steps, losses = np.asarray(curve.steps, float), np.asarray(curve.losses, float)
     num_points = min(len(steps), max(20, min(_MOST_POINTS, len(steps) // 10)))
     runs = np.array_split(np.arange(len(steps)), max(num_points, 1))

@@ -1,25 +1,28 @@
 """Tables of the page: what differs between the arms, all measures, sample answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from retain.report.analysis import Analysis
 from retain.report.results import Arm, Sample, TrainFacts
 from retain.report.scorebook import ScoreBook
 from retain.report.tables import MeasureRow
-from retain.report.text import ends, metric_name, number, signed, task_name
+from retain.report.text import ends, number, signed, task_name
 
 MEASURE_WORDS = {
     "average_score": ("Average score", "mean of the last row over taught tasks"),
     "learning_score": ("Learning score", "mean score right after each task's own phase"),
     "learnt": ("Learnt", "share of the control's gain"),
-    "forgetting": ("Forgetting", "best earlier score − last; positive is loss"),
-    "backward_transfer": ("Backward transfer", "last score − just learnt; negative is loss"),
-    "forward_transfer": ("Forward transfer", "score before its own phase − row 0"),
-    "change_from_base": ("Change from base", "score − row 0; negative is loss"),
+    "forgetting": ("Forgetting", "best earlier score less the last; positive is loss"),
+    "backward_transfer": ("Backward transfer", "last score less the one just learnt; negative is loss"),
+    "forward_transfer": ("Forward transfer", "score before its own phase less row 0"),
+    "change_from_base": ("Change from base", "score less row 0; negative is loss"),
     "fg": ("FG, all phases", "part of row 0 that is lost, mean over phases; positive is loss"),
     "fg_last_phase": ("FG, last phase", "part of row 0 that is lost; positive is loss"),
-    "fg_chance_adjusted": ("FG above chance, all phases", "part of row 0 above chance that is lost"),
+    "fg_chance_adjusted": (
+        "FG above chance, all phases",
+        "part of row 0 above chance that is lost",
+    ),
     "fg_chance_adjusted_last_phase": (
         "FG above chance, last phase",
         "part of row 0 above chance that is lost",
@@ -114,26 +117,102 @@ def _is_shown(row: MeasureRow, book: ScoreBook) -> bool:
     )
 
 
-def _line(book: ScoreBook, by_arm: dict[str, MeasureRow]) -> MeasureLine:
+def _line(book: ScoreBook, by_arm: Mapping[str, MeasureRow]) -> MeasureLine:
     first = next(iter(by_arm.values()))
     name, hint = MEASURE_WORDS[first.measure]
-    since = {"just_learnt": ", since just learnt", "base": ", since row 0"}
-    if first.measure.startswith(("right", "wrong")):
-        hint += since.get(first.versus, "")
-    if first.measure == "learnt" and book.control:
+    if first.measure == "learnt":
         hint = f"share of what {book.control} learnt"
-    unit = first.unit.removeprefix("-")
-    negated = " (negated)" if first.unit.startswith("-") else ""
-    subject = task_name(first.task) if first.task else f"{first.group}: {_unit(unit)}{negated}"
-    write = signed if first.measure in SIGNED else number
-    cells = []
-    for arm in book.arms:
-        row = by_arm.get(arm.name)
-        if row is None:
-            cells.append(("", ""))
-            continue
-        its_ends = ends(_interval(row), signs=first.measure in SIGNED)
-        cells.append((write(row.value), its_ends))
+    elif first.task:
+        since = "just learnt" if first.versus == "just_learnt" else "row 0"
+        hint = f"{hint}, since {since}"
     return MeasureLine(
-        name=name, hint=hint, subject=subject, num_items=first.num_items, cells=tuple(cells)
+        name=name,
+        hint=hint,
+        subject=_subject(first),
+        num_items=first.num_items,
+        cells=tuple(_cell(by_arm.get(arm.name)) for arm in book.arms),
     )
+
+
+def _subject(row: MeasureRow) -> str:
+    if row.task:
+        return task_name(row.task)
+    unit = row.unit.removeprefix("-").replace("_", " ")
+    return f"{row.group}, {unit}" + (", negated" if row.unit.startswith("-") else "")
+
+
+def _cell(row: MeasureRow | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    if row.measure in SIGNED:
+        return signed(row.value), ends(row.interval)
+    return number(row.value), ends(row.interval, signs=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What was answered: by whom (a checkpoint in words), and the text."""
+
+    who: str
+    place: int | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One held-out prompt and every answer to it, before and after."""
+
+    task: str
+    prompt: str
+    reference: str
+    answers: tuple[Answer, ...]
+
+
+def asked(analysis: Analysis, book: ScoreBook) -> list[Asked]:
+    """Sample answers by prompt; checkpoints that answered alike in all arms are told once.
+
+    The first seed speaks. At most `MOST_SAMPLES` prompts, taken in turn from each task.
+    """
+    by_prompt: dict[tuple[str, str, str], list[Sample]] = {}
+    for sample in analysis.results.samples:
+        where = sample.checkpoint
+        if where.variant == book.variant.name and where.seed == book.seeds[0]:
+            by_prompt.setdefault((sample.task, sample.prompt, sample.reference), []).append(sample)
+    found = [
+        Asked(
+            task=task_name(task),
+            prompt=_cut(prompt),
+            reference=_cut(reference),
+            answers=tuple(_answers(book, samples)),
+        )
+        for (task, prompt, reference), samples in by_prompt.items()
+    ]
+    return _in_turn(found)[:MOST_SAMPLES]
+
+
+def _in_turn(found: Sequence[Asked]) -> list[Asked]:
+    """The first prompt of each task, then the second of each, and so on."""
+    seen: dict[str, int] = {}
+    ranked = []
+    for one in found:
+        seen[one.task] = seen.get(one.task, 0) + 1
+        ranked.append((seen[one.task], one))
+    return [one for _, one in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _answers(book: ScoreBook, samples: Sequence[Sample]) -> Iterator[Answer]:
+    for row in range(book.num_phases + 1):
+        here = {s.checkpoint.arm: s for s in samples if s.checkpoint.phase_index == row}
+        after = f"after {book.phase_name(row)}" if row else "base model"
+        if len(here) > 1 and len({sample.response for sample in here.values()}) == 1:
+            who = after if row == 0 else f"{after}, all arms"
+            yield Answer(who=who, place=None, text=_cut(next(iter(here.values())).response))
+            continue
+        for place, arm in enumerate(book.arms):
+            if arm.name in here:
+                text = _cut(here[arm.name].response)
+                yield Answer(who=f"{after}, {arm.name}", place=place, text=text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"

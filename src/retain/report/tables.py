@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
-from retain.measure.statistics import seed_spread
+from retain.measure.statistics import Interval, seed_spread
 from retain.report.group_measures import group_measures, phase_measures
 from retain.report.measured import Measured
 from retain.report.results import ScoreRow
@@ -41,8 +41,8 @@ class MeasureRow:
         group: Name of the group, for a figure of a group or of a task in one.
         task: Empty for a figure of a group, and so is the metric.
         unit: What the figure counts; "-" in front where lower is better and scores are negated.
-        versus: What it is compared with; empty when with nothing. An arm's name for comparisons with
-            the control.
+        versus: What it is compared with; empty when with nothing. The control is called by the name
+            of its arm.
     """
 
     variant: str
@@ -62,6 +62,11 @@ class MeasureRow:
     num_items: int
     num_seeds: int
     versus: str
+
+    @property
+    def interval(self) -> Interval:
+        """Both ends; NaN where there is none."""
+        return Interval(self.ci_low, self.ci_high)
 
 
 MEASURE_COLUMNS = tuple(column.name for column in fields(MeasureRow))

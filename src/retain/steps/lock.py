@@ -77,6 +77,7 @@ def locked(
     finally:
         if descriptor in _open_descriptors:  # not so in a child made inside the block
             _open_descriptors.remove(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child on its way may still have it open
             os.close(descriptor)
 
 

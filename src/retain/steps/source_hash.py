@@ -7,12 +7,14 @@ raise VERSION or to confirm that nothing changed. It is never part of a fingerpr
 import ast
 import json
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from retain.steps.fingerprint import canonical, sha256_bytes
 
+CONFIRM = "confirm: python -m tests.confirm_versions"
 STOPS = ("retain.errors", "retain.steps")
 """Modules that shape messages and storage, never results: not followed."""
 
@@ -23,12 +25,47 @@ def sources_sha256(runner: str, *, stops: Collection[str] = STOPS) -> str:
     Args:
         runner: ``module:function``.
         stops: Modules, each with all below it, that are not followed.
+
+    Raises:
+        ModuleNotFoundError: If the runner's module has no source file.
     """
+    module = runner.partition(":")[0]
     sources = {
-        name: sha256_bytes(json.dumps(normalised(path.read_text("utf-8"), str(path))).encode())
-        for name, path in reached(runner.partition(":")[0], stops=stops).items()
+        name: _digest(path.read_text("utf-8"))
+        for name, path in reached(module, stops=stops).items()
     }
+    if not sources:
+        raise ModuleNotFoundError(f"no module '{module}' to hash for runner '{runner}'")
     return sha256_bytes(canonical(sources))
+
+
+def version_faults(
+    now: Mapping[str, Mapping[str, Any]], kept: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What stands between the versions as they are and as they were last confirmed.
+
+    Args:
+        now: Kind to its ``version`` and ``sources_sha256``.
+        kept: The same, as confirmed.
+    """
+    found = []
+    for kind in sorted({*now, *kept}):
+        old, new = kept.get(kind), now.get(kind)
+        if old is None or new is None:
+            found.append(f"{kind} is {'new' if old is None else 'gone'}: {CONFIRM}")
+        elif new["version"] < old["version"]:
+            found.append(
+                f"VERSION of {kind} went from {old['version']} back to {new['version']}: steps of "
+                "both meanings may be in people's stores; take a number never used before"
+            )
+        elif new["version"] > old["version"]:
+            found.append(f"VERSION of {kind} is raised to {new['version']}: {CONFIRM}")
+        elif new["sources_sha256"] != old["sources_sha256"]:
+            found.append(
+                f"the source that {kind} reaches has changed: raise VERSION of {kind} if its "
+                f"results change, or {CONFIRM}"
+            )
+    return found
 
 
 def reached(module: str, *, stops: Collection[str] = STOPS) -> dict[str, Path]:
@@ -51,12 +88,12 @@ def reached(module: str, *, stops: Collection[str] = STOPS) -> dict[str, Path]:
         if (path := _source(name)) is None:
             continue
         found[name] = path
-        tree = ast.parse(path.read_text("utf-8"), str(path))
-        waiting.extend(each for each in _imported(tree) if each.partition(".")[0] == top)
+        names = _imports(path.read_text("utf-8"))
+        waiting.extend(each for each in names if each.partition(".")[0] == top)
     return dict(sorted(found.items()))
 
 
-def normalised(source: str, filename: str = "<source>") -> Any:
+def normalised(source: str) -> Any:
     """The syntax tree as plain JSON, equal for sources that differ in comments and docstrings only.
 
     Empty fields are left out, so that it is also equal between versions of Python.
@@ -64,7 +101,7 @@ def normalised(source: str, filename: str = "<source>") -> Any:
     >>> normalised("x = 1  # one") == normalised("x=1")
     True
     """
-    return _plain(ast.parse(source, filename))
+    return _plain(ast.parse(source))
 
 
 def _source(name: str) -> Path | None:
@@ -78,6 +115,16 @@ def _source(name: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+@lru_cache(maxsize=1024)  # kinds share most of their modules
+def _digest(source: str) -> str:
+    return sha256_bytes(json.dumps(normalised(source)).encode())
+
+
+@lru_cache(maxsize=1024)
+def _imports(source: str) -> tuple[str, ...]:
+    return tuple(_imported(ast.parse(source)))
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:

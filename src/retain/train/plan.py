@@ -11,7 +11,9 @@ from retain.steps.durable import write_file
 from retain.train.settings import Settings
 
 PLAN = "plan.json"
-SMALLEST_TOKENS, LARGEST_TOKENS = 256, 8192
+SMALLEST_TOKENS = 256
+LARGEST_TOKENS = {"cpu": 1024}  # more is not faster there, and a laptop's memory is small
+LARGEST_TOKENS_ELSEWHERE = 16384
 PART_OF_MEMORY = 0.2  # for activations; weights, gradients and AdamW's state come first
 
 
@@ -34,7 +36,8 @@ def make_plan(settings: Settings, activation_bytes: int, device: torch.device) -
     if tokens is None:
         room = PART_OF_MEMORY * total_memory_bytes(device) / activation_bytes
         tokens = SMALLEST_TOKENS
-        while tokens * 2 <= min(room, LARGEST_TOKENS):
+        largest = LARGEST_TOKENS.get(device.type, LARGEST_TOKENS_ELSEWHERE)
+        while tokens * 2 <= min(room, largest):
             tokens *= 2
     return Plan(tokens, torch.get_num_threads())
 

@@ -1,0 +1,142 @@
+"""report.html: one file that opens offline, runs no script and asks nothing of the network.
+
+Every text goes through `visible` and then through the template's escaping; the only ready-made
+markup is our own style sheet and drawings. The page's policy allows that one style sheet, by its
+hash, and pictures inside the page; nothing else is loaded, whatever a model may have written.
+"""
+
+from base64 import b64encode
+from hashlib import sha256
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from retain.report.analysis import Analysis
+from retain.report.drawings import curve_lines, legend_mark, loss_plot, plane
+from retain.report.heat import heat_maps
+from retain.report.overview import asked, efforts, measure_lines
+from retain.report.planes import panels
+from retain.report.scorebook import ScoreBook
+from retain.report.text import (
+    count,
+    duration,
+    ends,
+    metric_name,
+    number,
+    rate,
+    short_count,
+    signed,
+    task_name,
+    visible,
+)
+
+
+def render(analysis: Analysis) -> str:
+    """The whole page as text."""
+    environment = _environment()
+    loader = environment.loader
+    assert loader is not None
+    css = loader.get_source(environment, "style.css")[0]
+    return environment.get_template("report.html.j2").render(
+        results=analysis.results,
+        failed=analysis.failed,
+        variants=[_variant(analysis, place) for place in range(len(analysis.books))],
+        many_variants=len(analysis.books) > 1,
+        recipe=yaml.safe_dump(
+            _plain(analysis.results.recipe), sort_keys=False, allow_unicode=True, width=88
+        ),
+        css=Markup(css),
+        css_hash=b64encode(sha256(css.encode()).digest()).decode(),
+        warnings=_warnings(analysis),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("retain.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_finalise,
+    )
+    environment.globals["legend_mark"] = legend_mark
+    environment.filters |= {
+        "count": count,
+        "short_count": short_count,
+        "duration": duration,
+        "ends": ends,
+        "metric_name": metric_name,
+        "number": number,
+        "rate": rate,
+        "signed": signed,
+        "task_name": task_name,
+    }
+    return environment
+
+
+def _finalise(value: Any) -> Any:
+    """The last thing that happens to every expression of the template, before it is escaped."""
+    return visible(value) if type(value) is str else value
+
+
+def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
+    """All that the template shows of one variant."""
+    book = analysis.books[place]
+    shown = panels(book)
+    maps = heat_maps(book)
+    return {
+        "book": book,
+        "name": book.variant.name,
+        "verdict": analysis.verdicts[place],
+        "planes": [
+            (panel, plane(panel, f"plane-{place}-{number}")) for number, panel in enumerate(shown)
+        ],
+        "maps": maps,
+        "columns": maps[0].columns if maps else (),
+        "efforts": efforts(analysis, book),
+        "measures": measure_lines(analysis, book),
+        "losses": _losses(analysis, book, place),
+        "asked": asked(analysis, book),
+        "scores": [row for row in analysis.results.scores if row.variant == book.variant.name],
+    }
+
+
+def _losses(analysis: Analysis, book: ScoreBook, place: int) -> list[tuple[str, Markup]]:
+    """One drawing per phase, of the first seed."""
+    drawn = []
+    for index, phase in enumerate(book.variant.phases, start=1):
+        curves = [
+            curve
+            for curve in analysis.results.curves
+            if curve.checkpoint.variant == book.variant.name
+            and curve.checkpoint.seed == book.seeds[0]
+            and curve.checkpoint.phase_index == index
+            and len(curve.steps)
+        ]
+        if curves:
+            lines = curve_lines(curves, book.arms)
+            drawn.append((phase, loss_plot(lines, phase, f"loss-{place}-{index}")))
+    return drawn
+
+
+def _warnings(analysis: Analysis) -> list[str]:
+    """What makes arms unlike beside their methods: mixed devices or precisions."""
+    found = []
+    for name in ("device", "precision"):
+        values = sorted({str(getattr(facts, name)) for facts in analysis.results.training})
+        if len(values) > 1:
+            found.append(f"Training used more than one {name}: {', '.join(values)}.")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """The recipe as plain data that the safe dumper writes."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)

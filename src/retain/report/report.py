@@ -1,0 +1,37 @@
+"""Write everything a run shows: scores.csv, measures.csv, report.html, figures."""
+
+from pathlib import Path
+
+from retain.report.analysis import Analysis, analyse, choose_arms
+from retain.report.page import render
+from retain.report.results import Results
+from retain.report.tables import measures_csv, scores_csv
+
+
+def write_report(results: Results, folder: Path) -> Analysis:
+    """Choose, measure and write; the same results write the same bytes.
+
+    Args:
+        results: Scores and items of both roles.
+        folder: The run folder; its figures go to ``figures/``.
+
+    Returns:
+        What was found, for the terminal and the exit code (``failed``).
+
+    Raises:
+        DataError: See `analyse`.
+        RecipeError: See `analyse`.
+    """
+    analysis = analyse(results, choose_arms(results))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "scores.csv", scores_csv(analysis.results.scores))
+    _write(folder / "measures.csv", measures_csv(analysis.measures))
+    _write(folder / "report.html", render(analysis))
+    return analysis
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file or nothing: written beside, then renamed."""
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(text, encoding="utf-8", newline="\n")
+    beside.replace(path)

@@ -1,0 +1,65 @@
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retain.errors import RecipeError
+from retain.methods.base import DeclaredPast, Past, overrides
+from retain.methods.experience_replay import ExperienceReplay
+
+
+@given(
+    share=st.floats(0.001, 0.999),
+    phases=st.lists(st.text("abc", min_size=1), unique=True, min_size=1, max_size=6),
+    seed=st.integers(),
+)
+def test_earlier_phases_share_alike_and_give_the_whole_share(share, phases, seed):
+    past = Past(phases=tuple(phases))
+    sources = ExperienceReplay(share=share).sources(past, (), Random(seed))
+
+    assert [source.role for source in sources] == [f"past:{phase}" for phase in phases]
+    assert len({source.share for source in sources}) == 1
+    assert sum(source.share for source in sources) == pytest.approx(share)
+
+
+def test_the_default_is_five_percent_of_the_final_mix_with_matched_loss():
+    [source] = ExperienceReplay().sources(Past(phases=("a",)), (), Random(0))
+    assert source.spec() == {
+        "role": "past:a",
+        "share": 0.05,
+        "share_of": "examples",
+        "share_base": "final_mix",
+        "loss_weight": "match_share",
+    }
+
+
+def test_a_declared_past_is_replayed_instead_of_the_phases():
+    method = ExperienceReplay(past=DeclaredPast(data="embedded:xsum"))
+    [source] = method.sources(Past(phases=("a", "b")), (), Random(0))
+    assert source.role == "extra:xsum"
+    assert source.share == 0.05
+    assert list(method.data()) == ["extra:xsum"]
+    assert method.has_own_past
+
+
+def test_it_acts_in_the_mix_only():
+    assert overrides(ExperienceReplay(), "sources")
+    assert not overrides(ExperienceReplay(), "penalty")
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.0, 5.0, float("nan")])
+def test_a_share_of_the_final_mix_lies_between_0_and_1(share):
+    with pytest.raises(RecipeError, match="must be above 0 and below 1"):
+        ExperienceReplay(share=share)
+
+
+def test_a_percentage_is_recognised():
+    with pytest.raises(RecipeError, match=r"5 % is 0\.05"):
+        ExperienceReplay(share=5.0)
+
+
+def test_a_share_of_the_new_data_may_be_more_than_the_new_data():
+    assert ExperienceReplay(share=2.0, share_base="new_data").share == 2.0
+    with pytest.raises(RecipeError, match="must be above 0; got 0"):
+        ExperienceReplay(share=0.0, share_base="new_data")

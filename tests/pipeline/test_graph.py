@@ -1,0 +1,155 @@
+"""The graph: what is shared, what is new, and what leaves no trace."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from retain.errors import RetainError
+from retain.pipeline.graph import build
+from retain.pipeline.resolve import resolve
+from retain.recipe import read_recipe
+
+
+@pytest.fixture
+def values(tmp_path, tiny_model_folder, monkeypatch):
+    """A recipe of two phases and four arms on the tiny model, as plain values."""
+    monkeypatch.setenv("RETAIN_CACHE", str(tmp_path / "cache"))
+    for name in ("skill", "text", "old"):
+        rows = [{"text": f"{name} {number} and more words"} for number in range(40)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    train = {"learning_rate": 1e-3, "max_steps": 4, "batch_size": 4, "precision": "fp32"}
+    return {
+        "name": "toy",
+        "model": str(tiny_model_folder),
+        "phases": [
+            {"name": "skill", "data": str(tmp_path / "skill.jsonl"), "train": train},
+            {"name": "text", "data": str(tmp_path / "text.jsonl"), "train": train},
+        ],
+        "evaluate": {"tasks": ["phases"]},
+        "arms": {
+            "none": [],
+            "low_rate": {"train": {"learning_rate": 1e-4}},
+            "replay": [{"method": "experience_replay", "share": 0.2}],
+            "freeze": [{"method": "freeze", "select": "first", "num_layers": 1}],
+        },
+    }
+
+
+def graph(values, *overrides):
+    return build(resolve(read_recipe(values, overrides)))
+
+
+def steps(graph, kind):
+    return [step for step in graph.steps if step.kind == kind]
+
+
+def row(graph, arm, phase_index):
+    [found] = [r for r in graph.rows if r.arm == arm and r.phase_index == phase_index]
+    return found
+
+
+def test_arms_share_the_first_phase_and_row_0(values):
+    found = graph(values)
+    assert len({row(found, arm, 1).train for arm in values["arms"]}) == 1
+    assert len({row(found, arm, 2).train for arm in values["arms"]}) == 4
+    assert len({tuple(row(found, arm, 0).evaluations.values()) for arm in values["arms"]}) == 1
+
+
+def test_inputs_come_before_what_reads_them(values):
+    placed = set()
+    for step in graph(values).steps:
+        assert set(step.inputs.values()) <= placed
+        placed.add(step)
+
+
+def test_a_method_leaves_no_trace_where_it_does_not_act(values):
+    alone = {**values, "arms": {"none": []}}
+    assert set(graph(alone).steps) - set(steps(graph(alone), "leak")) <= set(graph(values).steps)
+
+
+def test_a_rate_of_phase_2_changes_only_what_depends_on_it(values):
+    before = graph(values)
+    after = graph(values, "phases.text.train.learning_rate=2e-3")
+    for kind in ("data", "mix", "leak", "trainable"):
+        assert steps(before, kind) == steps(after, kind)
+    assert row(before, "none", 1).train == row(after, "none", 1).train
+    assert row(before, "none", 2).train != row(after, "none", 2).train
+    assert row(before, "low_rate", 2).train == row(after, "low_rate", 2).train
+
+
+def test_how_often_to_save_changes_nothing(values):
+    assert graph(values).steps == graph(values, "phases.text.train.save_steps=7").steps
+
+
+def test_a_seed_has_its_own_training_and_no_data_of_its_own(values):
+    two = graph(values | {"seeds": [0, 1]})
+    one = graph(values)
+    assert steps(one, "data") == steps(two, "data")
+    assert len(steps(two, "train")) == 2 * len(steps(one, "train"))
+
+
+def test_moving_a_data_file_changes_nothing(values, tmp_path):
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "text.jsonl").write_bytes((tmp_path / "text.jsonl").read_bytes())
+    phases = [values["phases"][0], values["phases"][1] | {"data": str(moved / "text.jsonl")}]
+    assert graph(values | {"phases": phases}).steps == graph(values).steps
+
+
+def test_another_byte_in_the_data_changes_its_phase_and_what_follows(values, tmp_path):
+    before = graph(values)
+    with (tmp_path / "text.jsonl").open("a") as file:
+        file.write('\n{"text": "one line more"}')
+    after = graph(values)
+    assert row(before, "none", 1).train == row(after, "none", 1).train
+    assert row(before, "none", 2).mix != row(after, "none", 2).mix
+
+
+def test_a_declared_past_is_a_data_step_of_its_own(values, tmp_path):
+    past = {"data": str(tmp_path / "old.jsonl")}
+    arms = {"none": [], "old": [{"method": "experience_replay", "share": 0.2, "past": past}]}
+    found = graph(values | {"arms": arms})
+    assert set(row(found, "old", 2).mix.inputs) == {"new", "extra:old.jsonl"}
+
+
+def test_joint_is_one_phase_over_all_data_in_the_last_row(values):
+    found = graph(values | {"arms": {"none": [], "joint": ["joint"]}})
+    [joint] = [r for r in found.rows if r.arm == "joint" and r.phase_index]
+    assert joint.phase_index == 2
+    assert set(joint.mix.inputs) == {"new:skill", "new:text"}
+
+
+def test_older_versions_are_taken_only_when_accepted(values, monkeypatch):
+    from retain.pipeline import graph as module
+
+    before = graph(values)
+    kinds = {name: module.KINDS[name] for name in module.KINDS}
+    kinds["train"] = type(kinds["train"])(kinds["train"].version + 1, kinds["train"].runner)
+    monkeypatch.setattr(module, "KINDS", kinds)
+    old = set(before.steps)
+    assert row(graph(values), "none", 1).train not in old
+    accepted = build(resolve(read_recipe(values)), accept=lambda step: step in old)
+    assert set(accepted.steps) == old
+
+
+def test_a_missing_file_is_named(values):
+    phases = [values["phases"][0] | {"data": "nowhere.jsonl"}]
+    with pytest.raises(RetainError, match=r"nowhere\.jsonl: no such file"):
+        graph(values | {"phases": phases, "arms": {"none": []}})
+
+
+def test_making_the_graph_loads_no_library(values, tmp_path):
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    script = (
+        "import json, sys\n"
+        "from retain.recipe import read_recipe\n"
+        "from retain.pipeline.resolve import resolve\n"
+        "from retain.pipeline.graph import build\n"
+        "build(resolve(read_recipe(json.load(open(sys.argv[1])))))\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'lm_eval', 'pyarrow', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    build(resolve(read_recipe(values)))  # the precision probe is remembered
+    subprocess.run([sys.executable, "-c", script, tmp_path / "values.json"], check=True)
