@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Commands
 
 Written by `make docs` from the commands themselves. Exit codes: 0 done, 1 your mistake (a message,
-no traceback), 2 a gate of the recipe failed (`fail_if`), 130 interrupted (the same command goes on).
+no traceback), 2 a gate of the recipe failed (`fail_if`), 130 interrupted (the same command goes
+on).
 """
 
 

@@ -29,7 +29,7 @@ from retain.steps.store import Store
 
 if TYPE_CHECKING:
     from retain.data.example import Example
-    from retain.pipeline.plan import Plan
+    from retain.estimate import Plan
     from retain.report.results import Checkpoint, Results
     from retain.report.verdict import Verdict
 
@@ -108,7 +108,8 @@ def run(
             journal=Journal(folder / "journal.jsonl"),
             listener=listener,
         )
-        verdicts, gates = _write_report(prepared, folder, show=show)
+        with prepared.store.in_use():
+            verdicts, gates = _write_report(prepared, folder, show=show)
     return Outcome(
         folder=folder,
         verdicts=verdicts,
@@ -130,7 +131,7 @@ def plan(
 
     Args and errors as :func:`run`.
     """
-    from retain.pipeline.plan import make_plan
+    from retain.estimate import make_plan
 
     prepared = _prepare(recipe, overrides, Path(runs), options)
     return make_plan(prepared.resolved, prepared.graph, prepared.store)
@@ -152,7 +153,7 @@ def report(run_dir: str | Path) -> Path:
             f"{folder}: {len(missing)} steps are not finished ({missing[0]}, …); "
             f"`retain run {shlex.quote(str(folder / RESOLVED))}` finishes them"
         )
-    with own_run(folder):
+    with own_run(folder), prepared.store.in_use():
         _write_report(prepared, folder, show=False)
     return folder / "report.html"
 
@@ -395,11 +396,7 @@ class _Prepared:
 
     def write_head(self, folder: Path) -> None:
         """What a run is, before it starts: every value, and the steps it refers to."""
-        import yaml
-
-        values = self.resolved.recipe.resolved()
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        write_file(folder / RESOLVED, text)
+        write_file(folder / RESOLVED, self.resolved.recipe.to_yaml())
         write_references(folder, self.graph.steps)
 
 

@@ -85,10 +85,10 @@ def plan(
     allow_gguf: AllowGguf = False,
 ) -> None:
     """Show steps, tokens, trainable parameters, time, memory and disk; run nothing."""
-    from retain import api
+    from retain import api, terminal
 
     options = api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf)
-    api.plan(recipe, overrides or (), runs=runs, options=options).show()
+    terminal.show_plan(api.plan(recipe, overrides or (), runs=runs, options=options))
 
 
 @app.command(name="eval")

@@ -188,6 +188,59 @@ def score_table(scores: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> st
     return "\n".join([out.export_text().rstrip(), *map(plain, notes)])
 
 
+def show_plan(plan: Any) -> None:
+    """Print every step of a plan, and what it comes to."""
+    out = console()
+    rows = [
+        (
+            line.step.folder,
+            "cached" if line.is_cached else "new",
+            _count(line.tokens),
+            _count(line.trained_tokens),
+            _count(line.trainable_parameters),
+            "" if line.is_cached else duration(line.seconds),
+            size(line.memory_bytes),
+        )
+        for line in plan.lines
+    ]
+    columns = ("step", "", ">tokens", ">trained tokens", ">trainable", ">time", ">memory")
+    new = sum(not line.is_cached for line in plan.lines)
+    title = f"{len(rows)} steps, {new} of them new"
+    out.print(table(title, columns, rows))
+    out.print(
+        f"time {duration(plan.seconds)}, memory at most {size(plan.memory_bytes)}, "
+        f"disk {size(plan.final_disk_bytes)} when done, {size(plan.peak_disk_bytes)} at most"
+    )
+    for note in plan.notes:
+        out.print(plain(note), markup=False)
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit a person would use.
+
+    >>> duration(7), duration(300), duration(40000)
+    ('7 s', '5 min', '11.1 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def size(num_bytes: float) -> str:
+    """Bytes in MB or GB; nothing for none.
+
+    >>> size(5.4e8), size(2.5e9)
+    ('540 MB', '2.5 GB')
+    """
+    if not num_bytes:
+        return ""
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 

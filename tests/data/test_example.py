@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retain.data.example import Example, Message, dumps, last_assistant
@@ -24,6 +24,7 @@ turns = st.builds(
     item=st.just("") | texts,
     is_completion=st.booleans(),
 )
+@settings(deadline=None)
 def test_an_example_survives_json(messages, answer, choices, label, item, is_completion):
     example = Example(
         source="s",

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retain.data.passages import MAX_PASSAGE, MIN_PASSAGE, PASSAGES_PER_ITEM, passages, samples
+from retain.data.passages import MAX_PASSAGE, MIN_PASSAGE, passages, samples
 
 WORD = st.text("कखगघङ abc।?!|\n", min_size=1, max_size=30)
 
@@ -26,12 +26,6 @@ def test_a_passage_ends_with_a_sentence_and_its_quotation_mark():
     text = 'उसने कहा, "मै घर जा रहा हूं।" फिर वह चला गया। ' * 60
     ends = {row["text"].split()[-1] for row in passages(text)}
     assert ends <= {'हूं।"', "गया।"}
-
-
-def test_neighbours_form_one_item():
-    items = [row["item"] for row in passages("एक दिन की बात है। " * 1000)]
-    assert items == sorted(items)
-    assert items[:5] == ["block-000"] * PASSAGES_PER_ITEM + ["block-001"]
 
 
 def test_nothing_gives_nothing():

@@ -44,12 +44,10 @@ def stretches(tokens, tokenizer, trained=True):
 def test_only_assistant_turns_are_trained_whatever_the_template(with_template, name):
     tokenizer = with_template(templates.ALL[name])
     tokens = render(dialogue("who sat?", "the cat", "and ran?", "the dog"), tokenizer)
-    said = [
-        text.replace(" " * text.startswith(" "), "", 1) for text in stretches(tokens, tokenizer)
-    ]
-    ends = {"no end": ["the cat", "the dog\n\n" if False else f"the dog{END}"]}
-    thinks = {"last turn thinks": [f"the cat{END}", f"<think>\n\n</think>\n\nthe dog{END}"]}
-    assert said == (ends | thinks).get(name, [f"the cat{END}", f"the dog{END}"])
+    said = [text.removeprefix(" ") for text in stretches(tokens, tokenizer)]
+    thought = "<think>\n\n</think>\n\n" if name == "last turn thinks" else ""
+    end_of_first = "" if name == "no end" else END
+    assert said == [f"the cat{end_of_first}", f"{thought}the dog{END}"]
 
 
 @pytest.mark.parametrize("name", templates.PREFIX_PRESERVING)
@@ -60,7 +58,8 @@ def test_the_mask_is_what_rendering_prefixes_gives(with_template, name):
     messages = list(example.messages)
 
     def rendered(upto, **options):
-        template = templates.PREFIX_PRESERVING[name].replace("strftime_now", "str")
+        day = "{{ strftime_now('%d %B %Y %H:%M:%S.%f') }}"
+        template = templates.PREFIX_PRESERVING[name].replace(day, "01 January 2025")
         return tokenizer.apply_chat_template(
             messages[:upto], chat_template=template, tokenize=False, **options
         )

@@ -99,9 +99,7 @@ def test_parameters_may_be_frozen_by_name_and_by_pattern():
 
 
 def test_a_pattern_without_a_match_stops_and_shows_names():
-    with pytest.raises(
-        RecipeError, match=r"'atn' matches none of the 15.*embed\.weight"
-    ):
+    with pytest.raises(RecipeError, match=r"'atn' matches none of the 15.*embed\.weight"):
         choose(Freeze(names=("atn",)), make_layers())
 
 

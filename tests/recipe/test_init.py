@@ -53,6 +53,12 @@ def test_running_text_is_trained_on_as_text():
     assert (train.objective, train.batch_tokens, train.max_length) == ("pretrain", 8192, 512)
 
 
+def test_the_steps_are_told_where_they_are_known():
+    text = init_recipe("m", "a.jsonl", replace(SMALL, num_examples=1000))
+    assert "num_train_epochs: 2      # about 112 optimizer steps of your 1000 examples" in text
+    assert "optimizer steps of your" not in init_recipe("m", "a.jsonl", SMALL)
+
+
 def test_rows_are_as_long_as_the_data_and_the_model_ask():
     assert fit_memory(replace(SMALL, longest_tokens=300), 24e9).max_length == 512
     assert fit_memory(replace(SMALL, longest_tokens=9000), 24e9).max_length == 2048

@@ -1,7 +1,6 @@
 from textwrap import dedent
 
 import pytest
-import yaml
 from recipes import BASE, FREEZE, REPLAY, faults_of_text, raw, read
 
 from retain.errors import RecipeError
@@ -66,7 +65,7 @@ def test_the_recipe_of_the_design(design):
 def test_what_is_resolved_reads_as_the_same_recipe(design, tmp_path):
     recipe = load_recipe(design)
     again = tmp_path / "recipe.resolved.yaml"
-    again.write_text(yaml.safe_dump(recipe.resolved(), allow_unicode=True), encoding="utf-8")
+    again.write_text(recipe.to_yaml(), encoding="utf-8")
     assert load_recipe(again) == recipe
     assert load_recipe(again).resolved() == recipe.resolved()
 
@@ -262,3 +261,14 @@ def test_the_message_lists_everything_with_lines(tmp_path):
           line 6, phases.one.train.learning_rate: must be a number; got 'fast'
           line 9, arms.replay.experience_reply.method: unknown method 'experience_reply'. Did you mean 'experience_replay'? Known: none, joint, experience_replay, freeze
           line 10, seed: unknown key 'seed': use seeds at the top of the recipe, a list""")  # noqa: E501
+
+
+def test_values_shared_by_a_yaml_anchor_are_changed_apart(tmp_path):
+    path = tmp_path / "toy.yaml"
+    path.write_text(
+        "name: toy\nmodel: x/y\nphases:\n"
+        "  - {name: a, data: a.jsonl, train: &same {learning_rate: 1e-4}}\n"
+        "  - {name: b, data: b.jsonl, train: *same}\n"
+    )
+    recipe = load_recipe(path, ["phases.b.train.learning_rate=2e-4"])
+    assert [phase.train.learning_rate for phase in recipe.phases] == [1e-4, 2e-4]

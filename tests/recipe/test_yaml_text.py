@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retain.errors import RecipeError
-from retain.recipe.yaml_text import MAX_BYTES, parse
+from retain.recipe.yaml_text import MAX_BYTES, parse, write
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,15 @@ PLAIN = st.one_of(
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.lists(PLAIN, max_size=3)))
-def test_what_pyyaml_writes_comes_back(values):
-    assert parse(yaml.safe_dump(values, allow_unicode=True)).value == values
+def test_what_is_written_comes_back(values):
+    assert parse(write(values)).value == values
+    assert yaml.safe_load(write(values)) == values
+
+
+def test_text_that_looks_like_a_number_is_quoted():
+    assert write({"name": "1e5", "code": "no", "rate": 1e-4}) == (
+        "name: '1e5'\ncode: 'no'\nrate: 0.0001\n"
+    )
 
 
 def test_every_value_has_its_line():

@@ -192,10 +192,15 @@ def _asdiv(entry: Entry, files: Files) -> Iterator[Row]:
 
 
 def _xsum(entry: Entry, files: Files) -> Iterator[Row]:
+    """The package has one split; a fifth of it, by hash, is ours to score and never to train on."""
     for _, raw in _json_lines(files):
         if text := raw["document"].strip():
-            yield {"text": text, "summary": raw["summary"].strip(), "split": "test"} | {
-                "item": raw["id"]
+            is_test = int(_key(text), 16) % 5 == 0
+            yield {
+                "text": text,
+                "summary": raw["summary"].strip(),
+                "split": "test" if is_test else "train",
+                "item": raw["id"],
             }
 
 

@@ -96,7 +96,7 @@ class Drawer:
             total = (new + sum(of_new)) / (1 - sum(shares))
             return [fixed + share * total for fixed, share in zip(of_new, shares, strict=True)]
         fixed = [int(size + 0.5 + ROUNDING) for size in of_new]
-        total, before = float(new + sum(fixed)), -1.0
+        total, before = (new + sum(fixed)) / (1 - sum(shares)), -1.0
         asked: list[float] = []
         while total != before:
             before = total

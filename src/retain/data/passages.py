@@ -6,8 +6,6 @@ from typing import Any
 
 MIN_PASSAGE, MAX_PASSAGE = 1_000, 2_000
 """Characters of a passage."""
-PASSAGES_PER_ITEM = 4
-"""Neighbours that a split keeps together: 4,000 to 8,000 characters, a scene of a novel."""
 MIN_SAMPLE = 20
 """Characters: shorter samples are headings."""
 SENTENCE_END = re.compile(r"(?<=[।?!|])\s+|(?<=[।?!|]['\"\u201d])\s+")
@@ -24,8 +22,8 @@ def passages(text: str) -> Iterator[dict[str, Any]]:
     >>> [len(row["text"]) for row in passages("एक दिन की बात है। " * 130)]
     [1007, 1331]
     """
-    for number, passage in enumerate(_passages(text)):
-        yield {"text": passage, "item": f"block-{number // PASSAGES_PER_ITEM:03d}"}
+    for passage in _passages(text):
+        yield {"text": passage}
 
 
 def samples(text: str) -> list[str]:

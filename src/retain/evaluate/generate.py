@@ -143,7 +143,11 @@ class Generator:
 
 
 class _StopStrings(StoppingCriteria):  # type: ignore[misc]
-    """Ends each sequence where it has written one of the stop strings."""
+    """Ends each sequence where it has written one of the stop strings, special tokens spelled out.
+
+    The harness does so for a batch of one; in its larger batches a sequence writes on until all
+    have ended, which shows where a stop string is a special token's.
+    """
 
     def __init__(self, tokenizer: Any, until: list[str], start: int) -> None:
         self.tokenizer, self.start = tokenizer, start

@@ -277,9 +277,10 @@ def _load(spec: Mapping[str, Any]) -> Any:
     except TaskError:
         raise
     except Exception as error:
+        place = file.read().config.get("dataset_path")
+        hint = f". Its data is '{place}' on the Hugging Face hub; is it reachable?" if place else ""
         raise TaskError(
-            f"task '{file.name}' cannot be loaded: {type(error).__name__}: {error}. Its data is on "
-            "the Hugging Face hub unless its name starts with 'embedded_'; is there a network?"
+            f"task '{file.name}' cannot be loaded: {type(error).__name__}: {error}{hint}"
         ) from error
     listed = getattr(task, "_metric_fn_list", {})
     missing = [name for name, function in listed.items() if function is None]

@@ -158,7 +158,7 @@ def find(name: str, include_path: Sequence[Path]) -> list[TaskFile] | NotFound:
         index |= _scan(folder, str(folder))
     if not _knows(index, name):
         index = _lm_eval_index() | index
-    if not _knows(index, name):
+    if name not in index:
         return NotFound(sorted(index))
     return _leaves(name, index, {})
 

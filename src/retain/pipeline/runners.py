@@ -4,12 +4,11 @@ A fingerprint says *what* a model or a source is, not where it lies; the places 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from retain.methods import known, validate
+from retain.methods import from_spec
 from retain.methods.base import Method
 from retain.pipeline.graph import Graph
 from retain.pipeline.kinds import KINDS
@@ -61,12 +60,7 @@ class Runners:
 
 def methods_of(work: Work) -> Sequence[Method]:
     """The methods that a step's settings spell out."""
-    return tuple(_method(spec) for spec in work.step.settings["methods"])
-
-
-def _method(spec: Mapping[str, Any]) -> Method:
-    options = {key: value for key, value in spec.items() if key not in ("method", "VERSION")}
-    return validate(known()[spec["method"]], options)
+    return tuple(from_spec(spec) for spec in work.step.settings["methods"])
 
 
 def check_leak(work: Work) -> None:

@@ -5,7 +5,6 @@ of an arm by theirs: ``arms.replay.experience_replay.share``.
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 from retain.errors import RecipeError
@@ -54,7 +53,7 @@ def with_value(raw: Mapping[str, Any], name: str, value: Any) -> tuple[dict[str,
     Raises:
         RecipeError: If the name leads through something that is not there, or is not a mapping.
     """
-    changed = deepcopy(dict(raw))
+    changed = _unshared(raw)
     at: Any = changed
     path: Path = ()
     words = name.split(".")
@@ -75,6 +74,15 @@ def with_value(raw: Mapping[str, Any], name: str, value: Any) -> tuple[dict[str,
                     at.pop(other, None)
     at[key] = value
     return changed, path
+
+
+def _unshared(value: Any) -> Any:
+    """A deep copy in which nothing stands twice, as a YAML anchor and its aliases do."""
+    if isinstance(value, Mapping):
+        return {key: _unshared(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_unshared(item) for item in value]
+    return value
 
 
 def _into_arm(arms: dict[str, Any], path: Path, word: str) -> tuple[Any, Path]:

@@ -20,6 +20,7 @@ UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "G": 1e9, "M": 1e6}  # fmt: skip
 LENGTHS = (2048, 1024, 512, 256)
 HIGHEST_FREEZE = 0.9  # of the layers: what is left must be able to learn
+BATCH_SIZE = 16
 FREEZE_FRACTION = 2 / 3  # of the layers, in the arm `freeze`
 
 
@@ -195,7 +196,8 @@ def _quoted(text: str) -> str:
 def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | None) -> list[str]:
     objective = "pretrain" if facts.is_text else "sft"
     why = "the loss counts on every token" if facts.is_text else "the loss counts on answers only"
-    batch = "batch_tokens: 8192" if facts.is_text else "batch_size: 16"
+    batch = "batch_tokens: 8192" if facts.is_text else f"batch_size: {BATCH_SIZE}"
+    epochs = 1 if facts.is_text else 2
     lines = [
         "phases:",
         f"  - name: {_quoted(name)}",
@@ -210,7 +212,7 @@ def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | No
         "      tuning: full",
         "      learning_rate: 2.0e-5    # try 1.0e-5 and 5.0e-5 too: a rate that is too high looks",
         "                               # like forgetting",
-        f"      num_train_epochs: {1 if facts.is_text else 2}",
+        f"      num_train_epochs: {epochs}{_steps(facts, epochs)}",
         f"      {batch}           # of one optimizer step; how many fit at once is found out",
         f"      max_length: {fit.max_length}         # tokens; longer examples are cut",
         "      lr_scheduler_type: cosine",
@@ -221,6 +223,14 @@ def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | No
     lines.append(f"      gradient_checkpointing: {checkpointing} # true {saves}")
     lines.append(f"      # estimated peak memory: {fit.peak_bytes / 1e9:.1f} GB")
     return lines
+
+
+def _steps(facts: InitFacts, epochs: int) -> str:
+    """A comment with the optimizer steps, where they follow from the number of examples."""
+    if facts.is_text or not facts.num_examples:
+        return ""
+    steps = max(1, round(epochs * 0.9 * facts.num_examples / BATCH_SIZE))
+    return f"      # about {steps} optimizer steps of your {facts.num_examples} examples"
 
 
 def _evaluate(facts: InitFacts, test: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from retain.methods.base import Sources
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, refuse, refuse_one, unknown
 from retain.recipe.train import Flag, Name, Number, Part, Text, Train, Whole
+from retain.recipe.yaml_text import write
 
 GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
 
@@ -251,3 +252,7 @@ class Recipe(Part):
     def resolved(self) -> dict[str, Any]:
         """Every value, defaults and overrides applied; reading it gives this recipe again."""
         return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """What ``resolved`` gives, as the text of a recipe file."""
+        return write(self.resolved())

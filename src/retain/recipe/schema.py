@@ -33,7 +33,7 @@ def schema() -> dict[str, Any]:
 
 def schema_text() -> str:
     """The schema as the file holds it."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _entry(name: str, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,27 @@ def parse(text: str) -> Document:
     return document
 
 
+def write(value: Any) -> str:
+    """YAML that :func:`parse`, and any other reader, takes for the same values."""
+    return yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper; text that :func:`plain` would take for something else is quoted."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Every value is written out where it stands."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(plain(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def _check_depth(text: str) -> None:
     """Refuse deep nesting before anything recursive looks at the text."""
     depth = 0

@@ -15,7 +15,7 @@ from retain.train.step import start_folder
 from retain.train.stream import Stream, read_stream
 
 VERSION = 1
-NEW = "new"  # role of the phase's own data in a mix
+NEW = "new"  # role of the phase's own data in a mix; `new:<phase>` where several are joined
 
 
 def run(work: Work, *, base: Path, method: Method, device: str = "auto") -> None:
@@ -55,6 +55,6 @@ def new_examples(mix: Stream) -> list[Tokenised]:
         )
         for rows in mix.steps
         for row in rows
-        if row.source == NEW
+        if row.source.split(":")[0] == NEW
     }
     return list(found.values())

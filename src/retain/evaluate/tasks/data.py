@@ -33,14 +33,15 @@ def questions(data: str, **_: Any) -> dict[str, Dataset]:
 
 
 def texts(data: str, characters: int, documents: int, **_: Any) -> dict[str, Dataset]:
-    """The beginnings of texts, cut at a word, as the split ``test``.
+    """The beginnings of texts of the split ``test``, cut at a word.
 
     Args:
         data: Name of an embedded set of running text.
         characters: Length of a text, at most; shorter ones are left out.
         documents: How many, chosen by hash.
     """
-    long = [row for row in load_embedded(data) if len(row["text"]) >= characters]
+    rows = [row for row in load_embedded(data) if row.get("split", "test") == "test"]
+    long = [row for row in rows if len(row["text"]) >= characters]
     if len(long) < documents:
         raise TaskError(f"embedded:{data}: {documents} texts wanted, {len(long)} are long enough")
     long.sort(key=lambda row: sha256(row["text"].encode()).hexdigest())

@@ -1,0 +1,139 @@
+"""The harness's own Hugging Face model against ours: same items, same weights, fp32.
+
+    python benchmarks/parity.py [--model REFERENCE] [--limit 40] [--num-fewshot 0] [TASK ...]
+
+Prints, for each task, items, accuracy (or bits per byte) of both, the largest difference of a
+log-likelihood, and seconds of both.
+"""
+
+import argparse
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from retain.evaluate.api import open_engine
+from retain.evaluate.catalog import TASK_FILES
+from retain.evaluate.engine import Engine
+from retain.evaluate.harness import RetainLM
+
+MODEL = "embedded:smollm2-135m-instruct"
+TASKS = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
+BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task on both sides.
+
+    Attributes:
+        task: Its name.
+        num_items: Documents scored.
+        theirs: The main metric by the harness's model.
+        ours: The same by our engine.
+        largest_difference: Of any log-likelihood, in nats.
+        num_other_choices: Items where the two prefer another choice.
+        their_seconds: Scoring, without loading.
+        our_seconds: The same.
+    """
+
+    task: str
+    num_items: int
+    theirs: float
+    ours: float
+    largest_difference: float
+    num_other_choices: int
+    their_seconds: float
+    our_seconds: float
+
+
+def compare(engine: Engine, tasks: Sequence[str], limit: int, num_fewshot: int) -> list[Row]:
+    """Score tasks through both, on the harness's first documents with the harness's shots."""
+    from lm_eval.models.huggingface import HFLM
+
+    theirs = HFLM(
+        pretrained=engine.model,
+        tokenizer=engine.tokenizer,
+        batch_size=BATCH_SIZE,
+        device=str(engine.model.device),
+    )
+    return [_row(task, theirs, RetainLM(engine), limit, num_fewshot) for task in tasks]
+
+
+def _row(task: str, theirs: Any, ours: Any, limit: int, num_fewshot: int) -> Row:
+    expected, their_seconds = _evaluated(theirs, task, limit, num_fewshot)
+    found, our_seconds = _evaluated(ours, task, limit, num_fewshot)
+    name = "bits_per_byte,none" if task.endswith("bits_per_byte") else "acc,none"
+    pairs = [
+        (_numbers(one), _numbers(other))
+        for one, other in zip(expected["samples"][task], found["samples"][task], strict=True)
+    ]
+    return Row(
+        task,
+        len(pairs),
+        expected["results"][task][name],
+        found["results"][task][name],
+        max(abs(x - y) for one, other in pairs for x, y in zip(one, other, strict=True)),
+        sum(one.index(max(one)) != other.index(max(other)) for one, other in pairs),
+        their_seconds,
+        our_seconds,
+    )
+
+
+def _numbers(sample: dict[str, Any]) -> list[float]:
+    """The log-likelihoods of one document."""
+    responses = sample["filtered_resps"]
+    return [one if isinstance(one, float) else one[0] for one in responses]
+
+
+def _evaluated(model: Any, task: str, limit: int, num_fewshot: int) -> tuple[Any, float]:
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    with _silence():
+        manager = TaskManager(include_path=str(TASK_FILES), include_defaults=False)
+        loaded = manager.load(task)
+        start = perf_counter()
+        results = lm_eval.simple_evaluate(
+            model=model,
+            tasks=list(loaded["tasks"].values()),
+            task_manager=manager,
+            num_fewshot=num_fewshot,
+            limit=limit,
+            bootstrap_iters=0,
+        )
+        return results, perf_counter() - start
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    logging.getLogger("lm_eval").setLevel(logging.CRITICAL)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tasks", nargs="*", default=TASKS)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--num-fewshot", type=int, default=0)
+    given = parser.parse_args()
+    engine = open_engine(given.model, precision="fp32")
+    print(f"{given.model}, {given.num_fewshot} shots, fp32, harness at batch size {BATCH_SIZE}")
+    titles = ("task", "items", "theirs", "ours", "max |Δ|", "other choice", "s theirs", "s ours")
+    print("{:<24}{:>6}{:>10}{:>10}{:>10}{:>14}{:>10}{:>8}".format(*titles))
+    for row in compare(engine, given.tasks, given.limit, given.num_fewshot):
+        print(
+            f"{row.task:<24}{row.num_items:>6}{row.theirs:>10.4f}{row.ours:>10.4f}"
+            f"{row.largest_difference:>10.1e}{row.num_other_choices:>14}"
+            f"{row.their_seconds:>10.1f}{row.our_seconds:>8.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""What a run would do and cost, before anything is trained or scored: ``retain plan``.
+
+Data is read and mixed for real, in a folder that is thrown away, because only that tells how many
+tokens a phase has and whether its shares can be. Weights are counted from the model's
+configuration. Times follow from these and a short probe of the machine; a step that was finished
+before is not in them.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from retain.errors import RetainError
+from retain.execute import carry_out
+from retain.methods import from_spec
+from retain.methods.base import History
+from retain.pipeline.graph import Graph, Row
+from retain.pipeline.resolve import Resolved
+from retain.pipeline.runners import Runners
+from retain.steps.journal import Journal
+from retain.steps.step import Step
+from retain.steps.store import Store
+
+if TYPE_CHECKING:
+    from retain.model.facts import Facts
+    from retain.train.estimate import Cost, Rates
+
+OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0}
+"""Beside the arithmetic: opening a model, saving it, loading lm-eval."""
+UNKNOWN_ITEMS, UNKNOWN_TOKENS = 500, 150
+"""Items of a task whose data is not at hand, and tokens of one."""
+CHARACTERS_PER_TOKEN = 4.0
+GENERATED = (64, 64)
+"""Items whose answers are written out, and tokens of an answer."""
+SAMPLE_TOKENS = 3 * 48
+NUM_MEASURED = 100
+"""Held-out examples whose tokens are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One step of a plan.
+
+    Attributes:
+        step: The step.
+        is_cached: Whether it is finished and will be reused.
+        tokens: Computed in it; None where that is not what it does.
+        trained_tokens: Whose loss counts.
+        trainable_parameters: That move in it.
+        seconds: Expected; 0 for a cached step.
+        memory_bytes: Expected at most.
+        disk_bytes: That stay.
+    """
+
+    step: Step
+    is_cached: bool
+    tokens: int | None = None
+    trained_tokens: int | None = None
+    trainable_parameters: int | None = None
+    seconds: float = 0.0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        lines: A line for each step, in the order they would be done.
+        snapshot_bytes: The most that snapshots of one running step take besides.
+        notes: What a reader must know: rough counts, what happens in an arm.
+    """
+
+    lines: tuple[Line, ...]
+    snapshot_bytes: int
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def seconds(self) -> float:
+        """Of all new steps."""
+        return sum(line.seconds for line in self.lines)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most that one step takes."""
+        return max((line.memory_bytes for line in self.lines), default=0)
+
+    @property
+    def final_disk_bytes(self) -> int:
+        """That new steps leave behind."""
+        return sum(line.disk_bytes for line in self.lines)
+
+    @property
+    def peak_disk_bytes(self) -> int:
+        """That new steps take at most while they run."""
+        return self.final_disk_bytes + self.snapshot_bytes
+
+
+def make_plan(resolved: Resolved, graph: Graph, store: Store) -> Plan:
+    """The plan of a graph; trains and scores nothing.
+
+    Raises:
+        RetainError: If data is broken, shares cannot be, or a model is not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="retain-plan-") as folder:
+        scratch = Store(Path(folder) / "steps")
+        return _Estimator(resolved, graph, store, scratch, Path(folder)).plan()
+
+
+class _Estimator:
+    """Counts and times the steps of one graph."""
+
+    def __init__(
+        self, resolved: Resolved, graph: Graph, store: Store, scratch: Store, folder: Path
+    ) -> None:
+        self.resolved, self.graph, self.store, self.scratch = resolved, graph, store, scratch
+        self.folder = folder
+        self.notes: dict[str, None] = {}
+        self.snapshot_bytes = 0
+        self.rates: dict[str, Rates] = {}
+        self.known_facts: dict[str, Facts] = {}
+
+    def plan(self) -> Plan:
+        new = [step for step in self.graph.steps if not self.store.finished(step)]
+        wanted = [step for step in new if step.kind in ("data", "mix")]
+        if wanted:
+            journal = Journal(self.folder / "journal.jsonl")
+            runners = Runners(self.resolved, self.graph)
+            carry_out(wanted, self.scratch, run=runners, journal=journal)
+        row_of = {step: row for row in self.graph.rows for step in _steps_of(row)}
+        lines = [
+            Line(step=step, is_cached=True)
+            if self.store.finished(step)
+            else self.line(step, row_of.get(step))
+            for step in self.graph.steps
+        ]
+        for row in self.graph.rows:
+            for note in row.planned.notes if row.planned else ():
+                self.notes.setdefault(note)
+        return Plan(
+            lines=tuple(lines), snapshot_bytes=self.snapshot_bytes, notes=tuple(self.notes)
+        )
+
+    def line(self, step: Step, row: Row | None) -> Line:
+        """What a step that is not finished will take."""
+        if row is not None and step.kind == "train":
+            return self.train(step, row)
+        if row is not None and step.kind == "evaluate":
+            return self.evaluate(step, row)
+        if row is not None and step.kind in ("remember", "finish"):
+            facts = self.facts(row)
+            disk = 4 * facts.num_parameters
+            return Line(step=step, is_cached=False, seconds=10.0, disk_bytes=disk)
+        size = _size(self.scratch.path(step)) if self.scratch.finished(step) else 0
+        seconds = OVERHEAD_SECONDS.get(step.kind, 1.0)
+        return Line(step=step, is_cached=False, seconds=seconds, disk_bytes=size)
+
+    def train(self, step: Step, row: Row) -> Line:
+        """A phase: from its mix, the parameters that move, and the probe."""
+        from retain.train.estimate import Phase, training_cost
+
+        assert row.mix is not None
+        assert row.planned is not None
+        mix = _read(self.open(row.mix, "facts.json"))
+        facts, precision = self.facts(row), step.settings["precision"]
+        moving = self.moving(step, facts)
+        phase = Phase(
+            num_steps=mix["num_steps"],
+            tokens=mix["num_tokens"],
+            trained_tokens=mix["trained_tokens"],
+            sequence_tokens=mix["num_tokens"] / max(1, mix["num_examples"]),
+            precision=precision,
+            moving=moving,
+            recomputed=step.settings["gradient_checkpointing"],
+            micro_batch_tokens=max(1024, row.planned.train.max_length),
+        )
+        cost: Cost = training_cost(facts, phase, self.rate(facts, precision))
+        self.snapshot_bytes = max(self.snapshot_bytes, cost.snapshot_bytes)
+        names = facts.places if moving is None else moving
+        return Line(
+            step=step,
+            is_cached=False,
+            tokens=phase.tokens,
+            trained_tokens=phase.trained_tokens,
+            trainable_parameters=sum(facts.places[name].size for name in names),
+            seconds=cost.seconds + OVERHEAD_SECONDS["train"],
+            memory_bytes=cost.memory_bytes,
+            disk_bytes=cost.disk_bytes,
+        )
+
+    def evaluate(self, step: Step, row: Row) -> Line:
+        """A task on a checkpoint: tokens read, tokens scored, answers written."""
+        from retain.train.estimate import scoring_seconds
+
+        facts, precision = self.facts(row), step.settings["precision"]
+        tokens, scored, generated = self.task_tokens(step)
+        tokens *= len(step.settings["num_fewshot"])
+        rates = self.rate(facts, precision)
+        seconds = scoring_seconds(
+            facts, rates, precision, tokens=tokens, scored_tokens=scored
+        ) + generated * (4 * facts.num_parameters / (rates.bandwidth_gb_per_s * 1e9) + 0.02)
+        return Line(
+            step=step,
+            is_cached=False,
+            tokens=tokens,
+            seconds=seconds + OVERHEAD_SECONDS["evaluate"],
+            memory_bytes=4 * facts.num_parameters + 10**9,
+        )
+
+    def task_tokens(self, step: Step) -> tuple[int, int, int]:
+        """Tokens that a task reads, scores and has written, at 0 shots."""
+        spec, limit = step.settings["task"], step.settings["limit"]
+        if spec["kind"] == "phase":
+            return self.phase_tokens(step, limit)
+        if spec["kind"] == "own":
+            self.notes.setdefault(f"{spec['name']}: a rough guess, its data is not read yet.")
+            return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, GENERATED[0] * GENERATED[1]
+        if "data" in spec:
+            return _embedded_tokens(spec, limit)
+        self.notes.setdefault(f"{spec['name']}: a rough guess, its data is not at hand.")
+        items = min(limit or UNKNOWN_ITEMS, UNKNOWN_ITEMS)
+        return items * UNKNOWN_TOKENS, items * 10, 0
+
+    def phase_tokens(self, step: Step, limit: int | None) -> tuple[int, int, int]:
+        """Of a phase's own task: its held-out examples, counted with the model's tokenizer."""
+        lines = self.open(step.inputs["data"], "heldout.jsonl").read_text("utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        rows = [row for row in rows if row["role"] != "pool"][:limit]
+        measured = rows[:NUM_MEASURED]
+        if not measured:
+            return 0, 0, 0
+        tokenizer = self.tokenizer(step)
+        read = scored = 0
+        for row in measured:
+            texts = [m["content"] for m in row.get("messages") or ()] or [row["text"]]
+            choices = sum(len(tokenizer(one).input_ids) for one in row.get("choices") or ())
+            own = sum(len(tokenizer(text).input_ids) for text in texts)
+            read += own + choices + 20
+            scored += choices or (own if row.get("text") else len(tokenizer(texts[-1]).input_ids))
+        scale = len(rows) / len(measured)
+        written = any(r.get("reference") and not r.get("choices") for r in measured)
+        generated = GENERATED[0] * GENERATED[1] if written else 0
+        return int(read * scale), int(scored * scale), generated + SAMPLE_TOKENS
+
+    # ------------------------------------------------------------ what is known
+
+    def open(self, step: Step, name: str) -> Path:
+        """A file of a step that is finished, or was prepared for this plan."""
+        store = self.store if self.store.finished(step) else self.scratch
+        return store.open(step, name)
+
+    def facts(self, row: Row) -> "Facts":
+        """The base model's facts."""
+        from retain.model.facts import describe
+
+        cell = next(
+            cell
+            for cell in self.resolved.cells
+            if (cell.variant, cell.arm) == (row.variant, row.arm)
+        )
+        reference = cell.recipe.model
+        if reference not in self.known_facts:
+            self.known_facts[reference] = describe(reference, cell.recipe.revision)
+        return self.known_facts[reference]
+
+    def tokenizer(self, step: Step) -> Any:
+        """The tokenizer of the recipe's model."""
+        from transformers import AutoTokenizer
+
+        from retain.model.reference import folder
+
+        recipe = self.resolved.recipe
+        return AutoTokenizer.from_pretrained(folder(recipe.model, recipe.revision))
+
+    def rate(self, facts: "Facts", precision: Any) -> "Rates":
+        """What the machine does, measured once a precision."""
+        from retain.train.estimate import measure_rates
+
+        if precision not in self.rates:
+            self.rates[precision] = measure_rates(facts, precision)
+        return self.rates[precision]
+
+    def moving(self, step: Step, facts: "Facts") -> set[str] | None:
+        """Names of the parameters that will move; None for all, or where weights decide."""
+        choice = step.inputs.get("trainable")
+        if choice is None:
+            return None
+        if self.store.finished(choice):
+            return set(_read(self.store.open(choice, "trainable.json"))["names"])
+        from retain.train.layers import arrange
+
+        method = from_spec(choice.settings["methods"][0])
+        layers = arrange(facts.places, tied=facts.tied)
+        try:
+            chosen = method.trainable(layers, History(base={}), {}, Random(0))
+        except (KeyError, IndexError):
+            self.notes.setdefault(f"{method.name}: chooses by weights not trained yet; counted as all.")
+            return None
+        return None if chosen is None else set(chosen.names)
+
+
+def _steps_of(row: Row) -> Iterator[Step]:
+    for step in (row.train, row.model, *row.evaluations.values()):
+        if step is not None:
+            yield step
+
+
+def _embedded_tokens(spec: Mapping[str, Any], limit: int | None) -> tuple[int, int, int]:
+    """Of a shipped task, by the characters of its data."""
+    from retain.data.embedded import load_embedded
+
+    try:
+        rows = load_embedded(spec["data"].removeprefix("embedded:"))
+    except RetainError:
+        return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, 0
+    if spec["output_type"] == "loglikelihood_rolling":
+        tokens = int(100 * 1000 / CHARACTERS_PER_TOKEN)
+        return tokens, tokens, 0
+    rows = [row for row in rows if row.get("split") != "train"][:limit]
+    asked = sum(len(row.get("passage", "")) + len(row["question"]) for row in rows)
+    choices = sum(len(choice) for row in rows for choice in row["choices"])
+    return (
+        int((asked + choices) / CHARACTERS_PER_TOKEN) + 10 * len(rows),
+        int(choices / CHARACTERS_PER_TOKEN),
+        0,
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))

@@ -1,0 +1,1 @@
+"""What a run measured, turned into tables, a page and a verdict."""

@@ -1,0 +1,180 @@
+"""What a phase will cost: time by a short probe, memory and disk by counting.
+
+Time is floating-point operations over the rate of a matrix product of this model's shape, times
+how much of that rate a whole training step reaches, plus the memory traffic of the optimizer.
+
+Operations per token, N matrix weights of the blocks, V x D head, L blocks, A width of all heads, T
+mean length: forward ``2 N + 2 L A T`` and ``2 V D`` at each position that predicts a trained token;
+backward the same again for every block with something that moves at or below it, and ``2`` a
+moving weight. Frozen layers below the first moving one cost their forward pass only.
+"""
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from retain.model.facts import Facts
+from retain.model.layers import Place
+from retain.model.precision import Precision
+
+EFFICIENCY = {"fp32": 0.8, "bf16": 0.45}  # of a whole step; SmolLM2-135M: 0.79-0.87, 0.44-0.52
+FORWARD_EFFICIENCY = {"fp32": 0.8, "bf16": 0.5}
+ADAMW_BYTES = 28  # a moving weight, read and written, each step
+PROCESS_BYTES = 450e6  # Python with torch and transformers loaded
+CHUNK_BYTES = 800e6  # largest chunk of logits with its copies, see train.objective
+TOKENIZER_BYTES = 4e6
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What this machine does with matrices of this model's shape.
+
+    Attributes:
+        gflops: Matrix products, forward and backward, GFLOP/s.
+        bandwidth_gb_per_s: Memory, read and written.
+    """
+
+    gflops: float
+    bandwidth_gb_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """The size of one phase of training.
+
+    Attributes:
+        num_steps: Optimizer steps.
+        tokens: Tokens computed, over all steps.
+        trained_tokens: Tokens whose loss counts.
+        sequence_tokens: Mean length of a sequence.
+        moving: Names of the parameters that move; None for all.
+        precision: What matrix products run in.
+        micro_batch_tokens: Tokens computed at once.
+        recomputed: Whether activations are computed again in the backward pass.
+    """
+
+    num_steps: int
+    tokens: int
+    trained_tokens: int
+    sequence_tokens: float
+    precision: Precision
+    moving: Set[str] | None = None
+    micro_batch_tokens: int = 1024
+    recomputed: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a phase is expected to take.
+
+    Attributes:
+        seconds: Of computing; saving adds at most 5 %.
+        memory_bytes: Largest at any time, the process itself included.
+        disk_bytes: What stays: the model folder.
+        snapshot_bytes: What is needed besides while it runs: two snapshots, and one being written.
+    """
+
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    snapshot_bytes: int
+
+
+def measure_rates(facts: Facts, precision: Precision, seconds: float = 0.3) -> Rates:
+    """Time a projection of the model's width, forward and backward, and a copy of memory."""
+    import torch
+
+    from retain.model.precision import autocast, best_seconds, device
+
+    on = device()
+    tokens, width = 1024, facts.hidden_size
+    x = torch.randn(tokens, width, device=on, requires_grad=True)
+    up = torch.randn(4 * width, width, device=on, requires_grad=True)
+    block = torch.empty(16 * 2**20, device=on)
+    target = torch.empty_like(block)
+
+    def product() -> None:
+        with autocast(precision, on):
+            y = torch.nn.functional.linear(x, up)
+        torch.autograd.grad(y, (x, up), y)
+
+    flops = 3 * 2 * tokens * width * 4 * width
+    copy_seconds = best_seconds(lambda: target.copy_(block), on, seconds / 6)
+    return Rates(
+        gflops=flops / best_seconds(product, on, seconds) / 1e9,
+        bandwidth_gb_per_s=2 * block.nbytes / copy_seconds / 1e9,
+    )
+
+
+def training_cost(facts: Facts, phase: Phase, rates: Rates) -> Cost:
+    """Time, memory and disk of one phase."""
+    moving = _moving(facts, phase)
+    num_moving = sum(place.size for place in moving.values())
+    rate = rates.gflops * 1e9 * EFFICIENCY[phase.precision]
+    traffic = phase.num_steps * num_moving * ADAMW_BYTES / (rates.bandwidth_gb_per_s * 1e9)
+    weights = 4 * facts.num_parameters
+    return Cost(
+        seconds=training_flops(facts, phase) / rate + traffic,
+        memory_bytes=int(_memory_bytes(facts, phase, moving)),
+        disk_bytes=int(weights + TOKENIZER_BYTES),
+        snapshot_bytes=3 * 12 * num_moving,
+    )
+
+
+def training_flops(facts: Facts, phase: Phase) -> float:
+    """Floating-point operations of a phase, by the formula of this module."""
+    moving = _moving(facts, phase)
+    per_block = facts.block_parameters / facts.num_layers
+    attention = 2 * facts.attention_size * phase.sequence_tokens
+    lowest = _lowest_block(facts, moving)
+    above = facts.num_layers - lowest  # blocks that the backward pass goes through
+    forward = facts.num_layers * (2 * per_block + attention)
+    backward = above * (2 * per_block + 2 * attention)
+    backward += 2 * sum(place.size for place in moving.values() if place.part == "block")
+    if phase.recomputed:
+        backward += above * (2 * per_block + attention)
+    head = 2 * facts.vocab_size * facts.hidden_size
+    head_moves = any(place.part == "head" for place in moving.values()) or (
+        facts.tied and any(place.part == "embeddings" for place in moving.values())
+    )
+    at_head = head * (2 + head_moves)
+    return phase.tokens * (forward + backward) + phase.trained_tokens * at_head
+
+
+def scoring_seconds(
+    facts: Facts, rates: Rates, precision: Precision, *, tokens: int, scored_tokens: int
+) -> float:
+    """Time to score text: every token through the blocks, the scored ones through the head."""
+    head = 2 * facts.vocab_size * facts.hidden_size
+    flops = 2 * facts.block_parameters * tokens + head * scored_tokens
+    return flops / (rates.gflops * 1e9 * FORWARD_EFFICIENCY[precision])
+
+
+def _memory_bytes(facts: Facts, phase: Phase, moving: dict[str, Place]) -> float:
+    num_moving = sum(place.size for place in moving.values())
+    weights = 4 * facts.num_parameters + 12 * num_moving  # with gradient and AdamW's two means
+    if phase.precision == "bf16":
+        weights += 2 * facts.num_parameters
+    above = facts.num_layers - _lowest_block(facts, moving)
+    inner = facts.block_parameters / facts.num_layers / (4 * facts.hidden_size)
+    per_block = 4 * (12 * facts.hidden_size + 4 * inner)
+    if phase.recomputed:
+        activations = 4.0 * facts.hidden_size * above + per_block
+    else:
+        activations = per_block * above
+    tokens = min(phase.micro_batch_tokens, phase.tokens / max(1, phase.num_steps))
+    trained = tokens * phase.trained_tokens / max(1, phase.tokens)
+    logits = min(CHUNK_BYTES, trained * facts.vocab_size * 12)
+    return PROCESS_BYTES + weights + tokens * activations + logits
+
+
+def _moving(facts: Facts, phase: Phase) -> dict[str, Place]:
+    if phase.moving is None:
+        return facts.places
+    return {name: place for name, place in facts.places.items() if name in phase.moving}
+
+
+def _lowest_block(facts: Facts, moving: dict[str, Place]) -> int:
+    """The lowest block that the backward pass goes through; their number when it enters none."""
+    if any(place.part == "embeddings" for place in moving.values()):
+        return 0
+    return min((p.block for p in moving.values() if p.part == "block"), default=facts.num_layers)

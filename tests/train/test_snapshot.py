@@ -1,0 +1,128 @@
+from itertools import count
+
+import pytest
+import torch
+
+from retain.errors import TrainingError
+from retain.steps import durable
+from retain.train import snapshot as snapshots
+from retain.train.snapshot import Pace, Snapshot
+
+
+def make_snapshot(step):
+    values = {"w": torch.full((3,), float(step)), "b.w": torch.arange(4.0)}
+    return Snapshot(step, values, {"exp_avg/w": torch.ones(3)}, {"curve": [{"loss": 0.1 * step}]})
+
+
+def newest(folder):
+    skipped = []
+    found = snapshots.newest(folder, lambda name, faults: skipped.append((name, faults)))
+    return found, skipped
+
+
+def test_what_is_saved_comes_back_and_two_are_kept(tmp_path):
+    for step in (2, 4, 6):
+        snapshots.save(tmp_path, make_snapshot(step))
+    found, skipped = newest(tmp_path)
+    assert (found.step, skipped) == (6, [])
+    assert torch.equal(found.weights["w"], torch.full((3,), 6.0))
+    assert torch.equal(found.optimizer["exp_avg/w"], torch.ones(3))
+    assert found.state == {"curve": [{"loss": 0.1 * 6}]}
+    kept = sorted(path.name for path in (tmp_path / "snapshots").iterdir())
+    assert kept == ["step-00000004", "step-00000006"]
+
+
+def test_none_is_none(tmp_path):
+    assert newest(tmp_path) == (None, [])
+
+
+FILES = ["weights.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_snapshot_is_passed_over_and_named(tmp_path, file, damage):
+    snapshots.save(tmp_path, make_snapshot(2))
+    path = snapshots.save(tmp_path, make_snapshot(4)) / file
+    content = path.read_bytes()
+    if damage == "remove":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :])
+    found, skipped = newest(tmp_path)
+    assert found.step == 2
+    assert [name for name, _ in skipped] == ["step-00000004"]
+    assert skipped[0][1]
+
+
+def test_the_same_step_can_be_saved_again_over_a_damaged_one(tmp_path):
+    path = snapshots.save(tmp_path, make_snapshot(4))
+    (path / "state.json").unlink()
+    snapshots.save(tmp_path, make_snapshot(4))
+    assert newest(tmp_path)[0].step == 4
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_kill_at_any_file_event_leaves_a_snapshot_that_verifies(tmp_path, monkeypatch):
+    for moment in count():
+        folder = tmp_path / str(moment)
+        for step in (2, 4):
+            snapshots.save(folder, make_snapshot(step))
+        left = iter(range(moment))
+
+        def on_event(kind, path, left=left):
+            if next(left, None) is None:
+                raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(durable, "on_file_event", on_event)
+            patched.setattr(
+                durable, "remove_tree", lambda path: None
+            )  # a dead process tidies nothing
+            try:
+                snapshots.save(folder, make_snapshot(6))
+                done = True
+            except Killed:
+                done = False
+        found, skipped = newest(folder)
+        assert found.step in (4, 6)
+        assert skipped == []
+        assert not list((folder / "snapshots").glob(".tmp*"))
+        if done:
+            break
+    assert moment > 10
+
+
+def test_a_snapshot_of_other_parameters_is_refused():
+    with pytest.raises(TrainingError, match=r"other trainable parameters .* 'b\.w'"):
+        snapshots.restore(make_snapshot(2), {"w": torch.zeros(3)})
+
+
+def test_saving_by_steps():
+    pace = Pace(3, 100)
+    assert [step for step in range(1, 10) if pace.is_due(step)] == [3, 6, 9]
+
+
+def test_saving_by_the_clock_costs_under_a_twentieth(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(snapshots, "monotonic", lambda: now[0])
+    pace, saved = Pace(None, int(1.6e9)), 0.0
+    for step in range(1, 2000):
+        now[0] += 1.0
+        if pace.is_due(step):
+            now[0] += 4.0
+            saved += 4.0
+            pace.saved(4.0)
+    assert 0 < saved <= 0.05 * now[0]
+
+
+def test_a_stop_saves_only_what_fits_in_its_time():
+    assert Pace(None, int(1e9)).fits_a_stop(5.0)
+    assert not Pace(None, int(1e9)).fits_a_stop(9.0)
+    assert not Pace(None, int(9e9)).fits_a_stop()
