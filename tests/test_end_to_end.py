@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from retain import api
 from retain.errors import RetainError
 
-WORDS = "cat dog sea mat bones heart muscle nerve blood drug dose".split()
+WORDS = ["cat", "dog", "sea", "mat", "bones", "heart", "muscle", "nerve", "blood", "drug", "dose"]
 RECIPE = """
 name: own
 model: {model}
@@ -114,8 +114,13 @@ def retain(*words, **options):
 
 def test_a_run_leaves_all_its_files(finished):
     run = finished / "runs" / "own"
-    names = ("recipe.resolved.yaml", "scores.csv", "measures.csv", "report.html", "journal.jsonl")
-    for name in names:
+    for name in (
+        "recipe.resolved.yaml",
+        "scores.csv",
+        "measures.csv",
+        "report.html",
+        "journal.jsonl",
+    ):
         assert (run / name).stat().st_size > 0, name
     assert sorted(path.name for path in (run / "models").iterdir() if path.is_symlink()) == [
         f"{arm}-seed0-text" for arm in ("freeze", "low_rate", "none", "replay")
@@ -158,7 +163,9 @@ def test_a_changed_value_recomputes_what_depends_on_it_and_explain_names_it(proj
     # once for the first run, never for the second: low_rate has a rate of its own
     assert sum(step.startswith("train/skill-") for step in trained) == 1
     assert sum(step.startswith("train/text") for step in trained) == 4 + 3
-    assert "settings.learning_rate: 0.001 -> 0.002" in api.explain(trained[5])
+    [line] = api.explain(trained[5]).splitlines()[2:]
+    assert line.startswith("settings.learning_rate: ")
+    assert line.endswith(" -> 0.002")
 
 
 def test_clean_frees_what_no_run_refers_to(project):
@@ -193,7 +200,10 @@ def test_one_phase_measures_without_a_past_are_empty(project, tiny_model_folder)
     text = api.init(str(tiny_model_folder), "skill.jsonl", test="test.jsonl", memory="24GB")
     Path("mine.yaml").write_text(text)
     short = ["phases.skill.train.max_steps=2", "evaluate.tasks=[phases]", "evaluate.limit=10"]
-    arms = ["arms.replay.methods.0.past.data=text.jsonl", "phases.skill.train.max_length=128"]
+    arms = [
+        "arms.replay.experience_replay.past.data=text.jsonl",
+        "phases.skill.train.max_length=128",
+    ]
     outcome = api.run("mine.yaml", short + arms)
     found = rows(outcome.folder / "measures.csv")
     assert {row["measure"] for row in found} >= {"change_from_base", "learnt"}

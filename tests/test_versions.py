@@ -2,8 +2,8 @@
 
 import json
 
-from confirm_versions import GOLDEN, current
 from retain.steps.source_hash import version_faults
+from tests.confirm_versions import GOLDEN, current
 
 
 def test_no_source_has_changed_without_a_decision_on_its_version():

@@ -5,11 +5,11 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sequences import many, names, part, sequence
 
 from retain.data.draw import NewSource, Part, TokenSequence, endless, generator
 from retain.data.render import Tokens
 from retain.errors import DataError
+from tests.data.sequences import many, names, part, sequence
 
 lengths = st.lists(st.integers(2, 30), min_size=1, max_size=25)
 seeds = st.integers(0, 5)

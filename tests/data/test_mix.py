@@ -3,12 +3,12 @@ from collections import Counter
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sequences import many, part, sequence
 
 from retain.data.draw import NewSource, Part
 from retain.data.extras import Extra
 from retain.data.mix import mix
 from retain.errors import DataError
+from tests.data.sequences import many, part, sequence
 
 lengths = st.lists(st.integers(2, 30), min_size=4, max_size=40)
 seeds = st.integers(0, 5)

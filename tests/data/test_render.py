@@ -1,7 +1,6 @@
 """Masks; each thread of users-and-peers "Loss masks and templates" is a test here."""
 
 import pytest
-import templates
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from retain.data.render import (
     with_shots,
 )
 from retain.errors import DataError
+from tests.data import templates
 
 END = "<|im_end|>"
 

@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sequences import sequence
 
 from retain.data.draw import Pick
 from retain.data.weigh import Stake, weights
 from retain.errors import DataError
+from tests.data.sequences import sequence
 
 
 def picks(source, lengths):

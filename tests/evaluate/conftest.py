@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from evaluation_models import llama
-from evaluation_task_files import write_task_files
+
+from tests.evaluate.evaluation_models import llama
+from tests.evaluate.evaluation_task_files import write_task_files
 
 
 @pytest.fixture(autouse=True)

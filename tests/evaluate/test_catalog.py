@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from evaluation_task_files import write_task_files
 
 from retain.errors import TaskError
 from retain.evaluate import catalog, task_files
+from tests.evaluate.evaluation_task_files import write_task_files
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pyarrow", "sacrebleu")
 

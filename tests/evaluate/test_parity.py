@@ -6,7 +6,6 @@ import random
 
 import lm_eval
 import pytest
-from evaluation_models import TREES
 from hypothesis import given
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
@@ -21,6 +20,7 @@ from retain.evaluate.harness import RetainLM
 from retain.evaluate.lm_eval_task import LmEvalTask
 from retain.evaluate.run import run
 from retain.evaluate.tokens import rolling_windows
+from tests.evaluate.evaluation_models import TREES
 
 TASKS = ["tiny_choices", "tiny_letters", "tiny_rolling", "tiny_generation"]
 CONTEXTS = ("the cat", "the cat ", "", "which one\n", "मेरो नाम", "a b c?\n\n", "the dog " * 300)

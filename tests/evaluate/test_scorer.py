@@ -1,18 +1,20 @@
 """The scorer against plain calls of the model, one request at a time."""
 
 import math
+from bisect import bisect_right
 from functools import cache
+from itertools import accumulate
 
 import pytest
 import torch
-from evaluation_models import OTHERS, TREES, make_model, sharp, t5
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retain.errors import Interrupted, TaskError
 from retain.evaluate.ledger import Ledger
-from retain.evaluate.packing import Request, chains, fit, rows, trees
+from retain.evaluate.packing import ROOT, Request, chains, fit, rows, trees
 from retain.evaluate.scorer import Scorer
+from tests.evaluate.evaluation_models import OTHERS, TREES, make_model, sharp, t5
 
 LENGTH = 96
 FAMILIES = TREES | OTHERS
@@ -197,7 +199,7 @@ def test_a_long_context_loses_its_beginning_and_is_counted():
 @given(drawn=questions, budget=st.integers(1, 200), padded=st.booleans())
 def test_a_plan_answers_every_request_once_within_the_budget(drawn, budget, padded):
     requests = fit(requests_of(drawn), LENGTH).requests
-    documents = (chains if padded else trees)(requests)
+    documents = chains(requests) if padded else trees(requests, budget, 32)
     plan = rows(documents, budget, padded=padded)
     answered = [i for row in plan for doc in row for target in doc.targets for i in target.requests]
     assert sorted(answered) == list(range(len(requests)))
@@ -209,9 +211,48 @@ def test_a_plan_answers_every_request_once_within_the_budget(drawn, budget, padd
 
 def test_choices_share_their_context_and_equal_requests_are_computed_once():
     requests = [Request((1, 2, 3), rest) for rest in ((4,), (5, 6), (5, 6))]
-    (document,) = trees(requests)
+    (document,) = trees(requests, 100, 32)
     assert document.tokens == [1, 2, 3, 5]
     assert [target.requests for target in document.targets] == [(0,), (1, 2)]
+
+
+def test_long_continuations_of_a_short_context_do_not_share_it():
+    """One mask over all of them would cost more than the context saves."""
+    requests = [Request((1,), tuple(range(n, n + 250))) for n in range(8)]
+    assert [len(document.nodes) for document in trees(requests, 10_000, 576)] == [1] * 8
+
+
+@given(drawn=questions, width=st.integers(1, 1000))
+def test_sharing_never_widens_a_document_beyond_the_budget(drawn, width):
+    requests = requests_of(drawn)
+    for document in trees(requests, 50, width):
+        assert len(document.nodes) == 1 or document.num_tokens <= 50
+
+
+@given(drawn=questions)
+def test_a_tree_holds_every_sequence_whole(drawn):
+    """Along the parents of the node that predicts its last token stands what was asked."""
+    requests = requests_of(drawn)
+    for document in trees(requests, 10_000, 576):
+        ends = list(accumulate(len(tokens) for _, tokens in document.nodes))
+        for target in document.targets:
+            node = bisect_right(ends, target.positions[-1])
+            read = document.nodes[node][1][: target.positions[-1] + 1 - ends[node] or None]
+            while (node := document.nodes[node][0]) != ROOT:
+                read = document.nodes[node][1] + read
+            for index in target.requests:
+                asked = requests[index]
+                assert read == asked.context + asked.continuation[:-1]
+
+
+def test_questions_that_begin_alike_share_it():
+    shots = tuple(range(100, 160))
+    requests = [
+        Request((*shots, question, 7), (choice, 9)) for question in (1, 2) for choice in (3, 4)
+    ]
+    (document,) = trees(requests, 1000, 576)
+    assert document.num_tokens == 60 + 2 * (2 + 2)
+    assert [parent for parent, _ in document.nodes] == [ROOT, 0, 1, 1, 0, 4, 4]
 
 
 # ---------------------------------------------------------------- interruption

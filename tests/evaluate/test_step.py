@@ -6,7 +6,6 @@ from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
-from evaluation_task_files import question_documents
 
 from retain.data.example import Example
 from retain.errors import Interrupted
@@ -16,6 +15,7 @@ from retain.evaluate.step import run
 from retain.model import cache
 from retain.steps.step import Step
 from retain.steps.store import Store
+from tests.evaluate.evaluation_task_files import question_documents
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from execute.conftest import chain, write_name
 from retain.errors import Interrupted, RecipeError, StoreError
 from retain.execute import by_kind, carry_out, needed, ordered
 from retain.steps import Step, Store, read_journal
+from tests.execute.conftest import chain, write_name
 
 
 @pytest.fixture

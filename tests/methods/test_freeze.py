@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import make_model
 from retain.errors import RecipeError
 from retain.methods.base import Block, History, Layers
 from retain.methods.freeze import Freeze
+from tests.conftest import make_model
 
 
 def make_layers(num_layers=4, *, tied=False) -> Layers:

@@ -7,14 +7,14 @@ from random import Random
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from learning import NEW, OLD, learn, loss, tokenised
 
-from conftest import make_model
 from retain.errors import RecipeError
 from retain.methods import REGISTRY, known
 from retain.methods.base import HOOKS, option_names
 from retain.recipe import expand, read_recipe
 from retain.recipe.yaml_text import parse
+from tests.conftest import make_model
+from tests.methods.learning import NEW, OLD, learn, loss, tokenised
 
 DOCS = Path(__file__).parents[2] / "docs"
 METHODS = (DOCS / "methods.md").read_text("utf-8")

@@ -5,12 +5,12 @@ from random import Random
 
 import pytest
 import torch
-import toys
-from learning import NEW, OLD, distance, learn, loss, tokenised, weights
 
-from conftest import make_model
 from retain.methods.base import History, Memory
 from retain.train.finish_step import replace_weights
+from tests.conftest import make_model
+from tests.methods import toys
+from tests.methods.learning import NEW, OLD, distance, learn, loss, tokenised, weights
 
 TOYS = [toys.Ewc, toys.Lwf, toys.Agem, toys.OLora, toys.Ties, toys.PullBack]
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from conftest import make_model
 from retain.errors import ModelError
 from retain.model.facts import describe
 from retain.model.layers import blocks_prefix, is_tied, places
+from tests.conftest import make_model
 
 
 def parts(model, kind):

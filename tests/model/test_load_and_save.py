@@ -6,11 +6,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from conftest import make_model
 from retain.errors import ModelError
 from retain.model import cache
 from retain.model.load import load, load_empty
 from retain.model.save import save
+from tests.conftest import make_model
 
 IDS = torch.tensor([[5, 9, 7, 300, 20]])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from retain.errors import EmbeddedError, ModelError
+from retain.model import gguf
 from retain.model import reference as references
 from retain.model.reference import folder, identity, kind, tokenizer_sha256
 
@@ -34,7 +35,7 @@ def test_kinds(copy):
 
 @pytest.mark.parametrize("path", ["/no/such/place", "./here", "~/no-such", "a/b/c", ""])
 def test_a_path_without_anything_there_is_not_taken_for_a_hub_id(path):
-    with pytest.raises(ModelError, match="no such folder|the name is empty"):
+    with pytest.raises(ModelError, match=r"no such folder|the name is empty"):
         kind(path)
 
 
@@ -126,3 +127,28 @@ def test_a_gguf_file_needs_the_command_lines_word(tmp_path, monkeypatch):
         folder(str(tmp_path / "x.gguf"))
     monkeypatch.setattr(references.trust, "gguf", True)
     assert identity(str(tmp_path / "x.gguf"))["sha256"]
+
+
+def test_a_trusted_gguf_file_is_converted_once_and_sealed(tmp_path, monkeypatch):
+    made = []
+
+    def dequantise(file, into):
+        made.append(file)
+        into.mkdir()
+        (into / "config.json").write_text("{}")
+        (into / "model.safetensors").write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(gguf, "dequantise", dequantise)
+    monkeypatch.setattr(references.trust, "gguf", True)
+    (tmp_path / "x.gguf").write_bytes(b"GGUF of this test")
+    first = folder(str(tmp_path / "x.gguf"))
+    assert folder(str(tmp_path / "x.gguf")) == first
+    assert len(made) == 1
+    assert (first / "MANIFEST.json").is_file()
+
+
+def test_a_gguf_file_that_is_none_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(references.trust, "gguf", True)
+    (tmp_path / "y.gguf").write_bytes(b"not one")
+    with pytest.raises(ModelError, match="cannot read it"):
+        folder(str(tmp_path / "y.gguf"))

@@ -3,10 +3,10 @@ from copy import deepcopy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recipes import BASE, FREEZE, REPLAY, one_phase, raw, read
 
 from retain.errors import RecipeError
 from retain.recipe import FaultyRecipeError, expand, read_recipe
+from tests.recipe.recipes import BASE, FREEZE, REPLAY, one_phase, raw, read
 
 THIRD = {"name": "nepali", "data": "n.jsonl", "train": {"learning_rate": 1e-4, "max_steps": 10}}
 

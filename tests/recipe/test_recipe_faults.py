@@ -1,10 +1,19 @@
 """What is said about recipes that cannot be: place, value, what is allowed, what to do."""
 
 import pytest
-from recipes import BASE, FREEZE, REPLAY, faults_of, one_phase, raw, with_phase, with_train
 
 from retain.recipe import read_recipe
 from retain.recipe.faults import ELSEWHERE
+from tests.recipe.recipes import (
+    BASE,
+    FREEZE,
+    REPLAY,
+    faults_of,
+    one_phase,
+    raw,
+    with_phase,
+    with_train,
+)
 
 HINDI = "phases.hindi"
 

@@ -1,11 +1,11 @@
 from textwrap import dedent
 
 import pytest
-from recipes import BASE, FREEZE, REPLAY, faults_of_text, raw, read
 
 from retain.errors import RecipeError
 from retain.methods import load
 from retain.recipe import Train, load_recipe, read_recipe, shipped
+from tests.recipe.recipes import BASE, FREEZE, REPLAY, faults_of_text, raw, read
 
 DESIGN = """
     name: quickstart

@@ -2,11 +2,11 @@ import json
 
 import jsonschema
 import pytest
-from recipes import FREEZE, REPLAY, faults_of, raw, with_train
 
 from retain.recipe import load_recipe, schema, schema_text, shipped
 from retain.recipe.read import SHIPPED
 from retain.recipe.yaml_text import parse
+from tests.recipe.recipes import FREEZE, REPLAY, faults_of, raw, with_train
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """The synthetic run, made once."""
 
 import pytest
-from synthetic import make_results
+
+from tests.report.synthetic import make_results
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,9 @@ def _scored(task, facts, num_items, seeds, arms, phases):
                             metric=metric,
                             num_fewshot=0,
                             value=value,
-                            stderr=float(part.values.std() / len(part.values) ** 0.5 / part_mean(part)),
+                            stderr=float(
+                                part.values.std() / len(part.values) ** 0.5 / part_mean(part)
+                            ),
                             num_items=len(part.values),
                             higher_is_better=higher,
                             is_main=True,
@@ -230,7 +232,9 @@ def _training(arms, seeds, phases):
                     generated_tokens=0,
                     steps=40 if later else 50,
                     learning_rate=(1e-4 if arm.name == "low_rate" else 3e-4) if later else 2e-4,
-                    trainable_parameters=35_000_000 if later and arm.name == "freeze" else 134_515_008,
+                    trainable_parameters=35_000_000
+                    if later and arm.name == "freeze"
+                    else 134_515_008,
                     total_parameters=134_515_008,
                     seconds=61.5 + 3 * place if later else 48.2,
                     device="cpu",

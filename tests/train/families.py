@@ -2,7 +2,7 @@
 
 import torch
 
-from conftest import make_model
+from tests.conftest import make_model
 
 
 def llama():

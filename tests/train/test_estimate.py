@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from conftest import make_model
 from retain.model.facts import describe
 from retain.train.estimate import (
     Phase,
@@ -19,7 +18,8 @@ from retain.train.forward import make_forward
 from retain.train.hooks import Hooks
 from retain.train.objective import Objective, step_weight
 from retain.train.optimizer import choose
-from train.phases import make_row
+from tests.conftest import make_model
+from tests.train.phases import make_row
 
 RATES = Rates(gflops=100, bandwidth_gb_per_s=20)
 UPPER = [name for name, _ in make_model().named_parameters() if ".layers.1." in name]

@@ -4,8 +4,8 @@ import torch
 from retain.errors import ModelError
 from retain.model import attention
 from retain.train.forward import make_batch, make_forward
-from train.families import FAMILIES, bloom
-from train.phases import make_row
+from tests.train.families import FAMILIES, bloom
+from tests.train.phases import make_row
 
 
 @pytest.mark.parametrize("family", FAMILIES)

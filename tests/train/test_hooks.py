@@ -6,13 +6,13 @@ from typing import ClassVar
 import pytest
 import torch
 
-from conftest import make_model
 from retain.methods.base import Memory, Method, Tokenised
 from retain.train.hooks import Hooks
 from retain.train.layers import layers
 from retain.train.optimizer import make_optimizer
 from retain.train.randomness import derived_seed, global_stream, stream
-from train.phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
+from tests.conftest import make_model
+from tests.train.phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from conftest import make_model
 from retain.errors import Interrupted, TrainingError
+from retain.steps import durable
 from retain.train import objective
 from retain.train.stream import Stream
-from train.phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
+from tests.conftest import make_model
+from tests.train.phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
 
 
 def test_training_lowers_the_loss_and_draws_a_whole_curve(tmp_path, tiny_model):
@@ -171,3 +172,30 @@ def test_a_sequence_without_trained_tokens_costs_nothing(tmp_path):
     train(one, Stream((rows,)), make_work(tmp_path / "1"))
     train(two, Stream((extra,)), make_work(tmp_path / "2"))
     assert same(weights(one), weights(two))
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_run_killed_inside_its_saves_ends_bit_equal(tmp_path, monkeypatch):
+    settings, stream = replace(SETTINGS, save_steps=1), make_stream()
+    whole = make_model()
+    train(whole, stream, make_work(tmp_path / "whole"), settings=settings)
+    draw, again, kills = random.Random(0), [], 0
+    monkeypatch.setattr(durable, "remove_tree", lambda path: None)  # a dead process tidies nothing
+    while not again:
+        left = iter(range(draw.randint(3, 30)))
+
+        def on_event(kind, path, left=left):
+            if next(left, None) is None:
+                raise Killed
+
+        monkeypatch.setattr(durable, "on_file_event", on_event)
+        pieces = make_model()
+        try:
+            again = train(pieces, stream, make_work(tmp_path / "pieces"), settings=settings)
+        except Killed:
+            kills += 1
+    assert kills > 2
+    assert same(weights(whole), weights(pieces))

@@ -9,8 +9,8 @@ from retain.train.forward import make_forward
 from retain.train.hooks import Hooks
 from retain.train.objective import Objective, step_weight
 from retain.train.stream import micro_batches
-from train.families import FAMILIES, bloom
-from train.phases import make_row
+from tests.train.families import FAMILIES, bloom
+from tests.train.phases import make_row
 
 ROWS = [
     make_row("a", 9, trained=3),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from retain.errors import TrainingError
 from retain.train.stream import Stream, check_stream, micro_batches, read_stream
-from train.phases import make_row, make_stream
+from tests.train.phases import make_row, make_stream
 
 
 @given(lengths=st.lists(st.integers(2, 60), min_size=1, max_size=20), most=st.integers(1, 100))

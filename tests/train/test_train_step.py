@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from conftest import make_model
 from retain.errors import ModelError, RecipeError, TrainingError
 from retain.methods.base import Memory, Method, Trainable
 from retain.methods.freeze import Freeze
@@ -19,8 +18,9 @@ from retain.steps.store import Store
 from retain.train import finish_step, remember_step, step, trainable_step
 from retain.train.memory import read_memories
 from retain.train.stream import Stream, read_stream
-from train.families import FAMILIES
-from train.phases import make_row, make_stream, same, weights
+from tests.conftest import make_model
+from tests.train.families import FAMILIES
+from tests.train.phases import make_row, make_stream, same, weights
 
 SETTINGS = {"learning_rate": 1e-2, "precision": "fp32", "seed": 3, "phase": "p1"}
 REFERENCE = {"model": {"reference": "tiny"}}

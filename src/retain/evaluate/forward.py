@@ -12,8 +12,18 @@ from typing import Any, Protocol
 import torch
 
 from retain.evaluate.head import Head, chunk_length
-from retain.evaluate.packing import Answer, Document, Request, Row, Target, chains, rows, trees
-from retain.model.attention import Layout, tree_attention
+from retain.evaluate.packing import (
+    ROOT,
+    Answer,
+    Document,
+    Request,
+    Row,
+    Target,
+    chains,
+    rows,
+    trees,
+)
+from retain.model.attention import Layout, Tree, tree_attention
 
 
 class ScoringPath(Protocol):
@@ -36,7 +46,7 @@ class ScoringPath(Protocol):
 
 @dataclass
 class TreePath:
-    """Documents lie end to end in one row, the choices of a question as branches of its stem."""
+    """Documents lie end to end in one row, each a tree in which common beginnings stand once."""
 
     model: Any
     name: str = "tree"
@@ -45,15 +55,13 @@ class TreePath:
         self.head = Head(self.model)
 
     def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
-        """One document per context."""
-        return rows(trees(requests), budget_tokens, padded=False)
+        """Documents that share as much as pays."""
+        width = int(self.model.config.get_text_config().hidden_size)
+        return rows(trees(requests, budget_tokens, width), budget_tokens, padded=False)
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the row once; the head sees the scored positions only."""
-        layout = Layout(
-            tuple(len(document.stem) for document in row),
-            tuple(tuple(map(len, document.branches)) for document in row),
-        )
+        layout = Layout(tuple(map(_tree, row)))
         device = self.model.device
         tokens_T = torch.tensor([token for doc in row for token in doc.tokens], device=device)
         positions_T = torch.tensor(layout.positions(), device=device)
@@ -63,6 +71,11 @@ class TreePath:
             )
         starts = [0, *accumulate(document.num_tokens for document in row)]
         return _score(self.head, hidden[0], row, starts)
+
+
+def _tree(document: Document) -> Tree:
+    """The shape of a document, without its tokens."""
+    return tuple((parent, len(tokens)) for parent, tokens in document.nodes)
 
 
 @dataclass
@@ -111,21 +124,22 @@ class EncoderPath:
     name: str = "encoder-decoder"
 
     def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
-        """One document per request: its context is the stem, its continuation the branch."""
+        """One document per request: its context is the first node, its continuation the second."""
         documents = []
         for index, request in enumerate(requests):
             scored = request.continuation
             target = Target((index,), tuple(range(len(scored))), scored)
-            documents.append(Document(request.context, (scored,), (target,)))
+            nodes = ((ROOT, request.context), (0, scored))
+            documents.append(Document(nodes, (target,)))
         return rows(documents, budget_tokens, padded=True)
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the batch once, as the harness does: labels shifted right by the model itself."""
         device = self.model.device
-        inputs_BL = _padded([Document(doc.stem) for doc in row], device)
-        lengths_B1 = torch.tensor([[len(doc.stem)] for doc in row], device=device)
+        inputs_BL = _padded([Document.plain(doc.nodes[0][1]) for doc in row], device)
+        lengths_B1 = torch.tensor([[len(doc.nodes[0][1])] for doc in row], device=device)
         mask_BL = torch.arange(inputs_BL.shape[1], device=device)[None] < lengths_B1
-        labels = _padded([Document(doc.branches[0]) for doc in row], device)
+        labels = _padded([Document.plain(doc.nodes[1][1]) for doc in row], device)
         logits_BLV = self.model(
             input_ids=inputs_BL, attention_mask=mask_BL.long(), labels=labels
         ).logits

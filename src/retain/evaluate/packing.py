@@ -1,15 +1,20 @@
 """What is computed together: requests become documents, documents become rows.
 
-A *document* is the tokens of one forward pass of one context: a stem and, where it has several
-continuations, a branch for each. A *row* is what one call of the model computes. The plan is fixed
-before the first row is computed and depends on the requests and the budget alone.
+A *document* is a tree of tokens: what its sequences begin with in common stands once, as a node
+that the rest hangs from. So the instruction and the shots that questions share are computed once,
+a question once for all its choices. A *row* is what one call of the model computes. The plan is
+fixed before the first row is computed and depends on the requests and the budget alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from retain.errors import TaskError
 from retain.evaluate.tokens import Tokens
+
+ROOT = -1  # as in model.attention
+SLOWER = 4.0  # attention under a mask against matrix products, time per operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +57,29 @@ class Target:
 
 @dataclass(frozen=True)
 class Document:
-    """A stem, its branches, and what is predicted where."""
+    """A tree of tokens, and what is predicted where.
 
-    stem: Tokens
-    branches: tuple[Tokens, ...] = ()
+    Attributes:
+        nodes: Index of the parent (``ROOT`` for none) and tokens of each node, parents first.
+        targets: What is scored.
+    """
+
+    nodes: tuple[tuple[int, Tokens], ...]
     targets: tuple[Target, ...] = ()
     num_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_tokens", len(self.stem) + sum(map(len, self.branches)))
+        object.__setattr__(self, "num_tokens", sum(len(tokens) for _, tokens in self.nodes))
+
+    @classmethod
+    def plain(cls, tokens: Tokens, targets: tuple[Target, ...] = ()) -> "Document":
+        """A document of one node."""
+        return cls(((ROOT, tokens),), targets)
 
     @property
     def tokens(self) -> list[int]:
-        """Stem and branches in order."""
-        return [*self.stem, *(token for branch in self.branches for token in branch)]
+        """All tokens, node after node."""
+        return [token for _, tokens in self.nodes for token in tokens]
 
 
 Row = tuple[Document, ...]
@@ -113,35 +127,111 @@ def fit(requests: Iterable[Request], max_length: int, *, separate: bool = False)
     return Fitted(fitted, num_truncated)
 
 
-def trees(requests: Sequence[Request]) -> list[Document]:
-    """One document per distinct context: its continuations branch off where it ends."""
-    by_context: dict[Tokens, dict[Tokens, list[int]]] = {}
+def trees(requests: Sequence[Request], budget_tokens: int, width: int) -> list[Document]:
+    """Documents in which common beginnings stand once.
+
+    Sequences are taken in the order of their tokens, so that those with the longest common
+    beginnings are neighbours. A sequence joins the document before it where that pays (see
+    ``_pays``) and does not take it beyond the budget.
+
+    Args:
+        requests: What is asked.
+        budget_tokens: The most tokens of a document of several sequences.
+        width: Of the model's states.
+    """
+    by_input: dict[Tokens, list[int]] = {}
     for index, request in enumerate(requests):
-        by_context.setdefault(request.context, {}).setdefault(request.continuation, []).append(
-            index
-        )
-    return [_tree(context, askers) for context, askers in by_context.items()]
+        by_input.setdefault(request.context + request.continuation[:-1], []).append(index)
+    documents: list[Document] = []
+    group: list[Tokens] = []
+    size = 0
+    for tokens in sorted(by_input):
+        common = _num_common(group[-1], tokens) if group else 0
+        grown = size + len(tokens) - common
+        if group and (grown > budget_tokens or not _pays(common, size, len(tokens), width)):
+            documents.append(_tree(group, by_input, requests))
+            group, grown = [], len(tokens)
+        group.append(tokens)
+        size = grown
+    if group:
+        documents.append(_tree(group, by_input, requests))
+    return documents
 
 
-def _tree(context: Tokens, askers: dict[Tokens, list[int]]) -> Document:
-    if len(askers) == 1:
-        ((continuation, indices),) = askers.items()
-        start = len(context) - 1
-        positions = tuple(range(start, start + len(continuation)))
-        return Document(
-            context + continuation[:-1], (), (Target(tuple(indices), positions, continuation),)
-        )
-    branches: list[Tokens] = []
+def _pays(common: int, size: int, length: int, width: int) -> bool:
+    """Whether sharing saves more operations than the wider mask costs.
+
+    A token costs about 24 width² in the matrices of a block, a pair of tokens 4 width in its
+    attention; a document with a mask computes every pair, a plain one half of them.
+    """
+    grown = size + length - common
+    more_pairs = grown**2 - size**2 - length**2 / 2
+    return 24 * width**2 * common > SLOWER * 4 * width * more_pairs
+
+
+def _num_common(one: Tokens, other: Tokens) -> int:
+    """How many tokens two sequences begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _tree(
+    group: Sequence[Tokens], by_input: dict[Tokens, list[int]], requests: Sequence[Request]
+) -> Document:
+    """One document for sequences in the order of their tokens; each common beginning is a node.
+
+    ``path`` holds the nodes of the sequence before, each with where it ends in the sequence.
+    """
+    cuts = [_num_common(*pair) for pair in pairwise(group)]
+    nodes: list[tuple[int, Tokens]] = []
+    starts: list[int] = []
+    num_tokens = 0
+    path: list[tuple[int, int]] = []
     targets: list[Target] = []
-    end = len(context)
-    for continuation, indices in askers.items():
-        branch = continuation[:-1]
-        positions = (len(context) - 1, *range(end, end + len(branch)))
-        targets.append(Target(tuple(indices), positions, continuation))
-        if branch:
-            branches.append(branch)
-            end += len(branch)
-    return Document(context, tuple(branches), tuple(targets))
+    for number, tokens in enumerate(group):
+        shared = cuts[number - 1] if number else 0
+        while path and path[-1][1] > shared:
+            path.pop()
+        begin = path[-1][1] if path else 0
+        for end in sorted({*_turns(cuts[number:], len(tokens)), len(tokens)}):
+            if end > begin:
+                nodes.append((path[-1][0] if path else ROOT, tokens[begin:end]))
+                starts.append(num_tokens - begin)
+                num_tokens += end - begin
+                path.append((len(nodes) - 1, end))
+                begin = end
+        places = [starts[node] + at for at, node in _places(path)]
+        targets.extend(_targets(by_input[tokens], requests, places))
+    return Document(tuple(nodes), tuple(targets))
+
+
+def _turns(cuts: Sequence[int], length: int) -> Iterator[int]:
+    """Where a sequence parts from those after it: each cut that is below all before it."""
+    lowest = length
+    for cut in cuts:
+        if cut < lowest:
+            lowest = cut
+            yield cut
+
+
+def _places(path: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Index in the sequence and node of each of its tokens."""
+    begin = 0
+    for node, end in path:
+        yield from ((at, node) for at in range(begin, end))
+        begin = end
+
+
+def _targets(
+    indices: Sequence[int], requests: Sequence[Request], places: Sequence[int]
+) -> Iterator[Target]:
+    """What is predicted along one sequence; equal continuations are one target."""
+    by_continuation: dict[Tokens, list[int]] = {}
+    for index in indices:
+        by_continuation.setdefault(requests[index].continuation, []).append(index)
+    for continuation, askers in by_continuation.items():
+        positions = tuple(places[len(places) - len(continuation) :])
+        yield Target(tuple(askers), positions, continuation)
 
 
 def chains(requests: Sequence[Request]) -> list[Document]:
@@ -159,7 +249,7 @@ def chains(requests: Sequence[Request]) -> list[Document]:
             Target(tuple(indices), tuple(range(len(tokens) - len(rest), len(tokens))), rest)
             for rest, indices in askers.items()
         )
-        documents.append(Document(tokens, (), targets))
+        documents.append(Document.plain(tokens, targets))
     return documents
 
 

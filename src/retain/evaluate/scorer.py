@@ -21,6 +21,7 @@ from retain.evaluate.packing import Answer, Request, Row, fit
 BUDGET_TOKENS = 2048  # tokens of one row
 TOLERANCE = 1e-4  # of a log-probability, where weights are fp32
 TOLERANCE_HALF = 0.1  # where the weights themselves have 16 bits; a wrong mask is off by far more
+TRIAL_BUDGET_TOKENS = 10**9  # all of the trial tree in one row
 MARGIN = 24  # how much longer than the window the trial tree is, in tokens
 PATHS: tuple[Callable[[Any], ScoringPath], ...] = (TreePath, PaddedPath, WholePath)
 CANNOT = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -157,8 +158,7 @@ def _answers(row: Row, results: list[Any], requests: Sequence[Request]) -> dict[
 def plan_json(plan: Sequence[Row]) -> list[Any]:
     """A plan as JSON, to tell two plans apart."""
     return [
-        [[doc.stem, doc.branches, [[t.requests, t.tokens] for t in doc.targets]] for doc in row]
-        for row in plan
+        [[doc.nodes, [[t.requests, t.tokens] for t in doc.targets]] for doc in row] for row in plan
     ]
 
 
@@ -170,7 +170,7 @@ def _longest_window(model: Any) -> int:
 
 
 def _trial(length: int, max_length: int, model: Any) -> list[Request]:
-    """Two random contexts, the longer with branches of one, five and eleven tokens."""
+    """Three contexts, two of which begin alike; one with answers of one, five and eleven tokens."""
     draw = Random(0)
     vocabulary = min(model.config.get_text_config().vocab_size, 10_000)
 
@@ -178,8 +178,10 @@ def _trial(length: int, max_length: int, model: Any) -> list[Request]:
         return tuple(draw.randrange(vocabulary) for _ in range(count))
 
     long, short = tokens(max(1, max_length - 11)), tokens(max(1, min(7, max_length - 5)))
+    alike = (*long[: len(long) // 2], *tokens(3))
     return [
         *(Request(long, tokens(count), "trial") for count in (1, 5, 11)),
+        *(Request(alike, tokens(count), "trial") for count in (2, 4)),
         Request(short, tokens(5), "trial"),
     ]
 
@@ -200,14 +202,14 @@ def _try(
     tolerance = TOLERANCE_HALF if half else TOLERANCE
     try:
         path = make(model)
-        (row,) = path.plan(requests, 10**9)
-        answers = path.answer(row)
+        plan = path.plan(requests, TRIAL_BUDGET_TOKENS)
+        answers = [answer for row in plan for answer in path.answer(row)]
     except CANNOT as error:
         return (
             None,
             f"the {getattr(make, 'name', make)} path fails: {type(error).__name__}: {error}",
         )
-    targets = [target for document in row for target in document.targets]
+    targets = [target for row in plan for document in row for target in document.targets]
     differences = [
         abs(answer.loglikelihood - expected[target.requests[0]]) / len(target.tokens)
         for answer, target in zip(answers, targets, strict=True)

@@ -1,14 +1,14 @@
 """Attention over packed trees of tokens, for any decoder that transformers runs.
 
-Many documents lie end to end in one row of tokens. Each is a *tree* one level deep: a stem that
-every later token of the document sees, and branches that see the stem and themselves but not each
-other. A training document is a stem alone; a question with its choices is a stem with a branch per
-choice. Nothing is padded, and no document sees another.
+Many documents lie end to end in one row of tokens. Each is a *tree*: nodes are stretches of tokens,
+and a token sees its own node so far and the nodes above it, never a sibling. A training document
+is one node; questions that begin alike, each with its choices, are a tree of three levels. Nothing
+is padded, and no document sees another.
 
 The attention function is registered with transformers under one name, so no model family is known
 here: sliding windows, grouped queries, soft caps and scales come with the call.
 
-Shapes: T tokens of the row, H query heads, K key heads, D head width.
+Shapes: T tokens of the row or of a document, N nodes, H query heads, K key heads, D head width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "retain_tree"
+ROOT = -1
+
+Tree = tuple[tuple[int, int], ...]
+"""Nodes of one document, parents first: index of the parent (``ROOT`` for none), tokens."""
 
 
 @dataclass(frozen=True)
@@ -29,37 +33,40 @@ class Layout:
     """Where the documents of one row lie, and how each is divided.
 
     Attributes:
-        stems: Tokens in each document's stem, in the order of the row.
-        branches: For each document, the tokens of its branches, in order; () for a stem alone.
+        documents: A tree for each document, in the order of the row; the tokens of a document lie
+            node after node.
     """
 
-    stems: tuple[int, ...]
-    branches: tuple[tuple[int, ...], ...]
+    documents: tuple[Tree, ...]
 
     @classmethod
     def of_documents(cls, lengths: Sequence[int]) -> "Layout":
         """The layout of plain documents, each seeing only itself."""
-        return cls(tuple(lengths), ((),) * len(lengths))
+        return cls(tuple(((ROOT, length),) for length in lengths))
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
-        """Tokens of each document, stem and branches together."""
-        return tuple(
-            stem + sum(branches)
-            for stem, branches in zip(self.stems, self.branches, strict=True)
-        )
+        """Tokens of each document."""
+        return tuple(sum(length for _, length in tree) for tree in self.documents)
 
     def positions(self) -> list[int]:
-        """Position of each token: every document starts at 0, every branch where its stem ends."""
+        """Position of each token: a document starts at 0, a node where its parent ends.
+
+        >>> Layout((((-1, 3), (0, 2), (0, 1)),)).positions()
+        [0, 1, 2, 3, 4, 3]
+        """
         positions: list[int] = []
-        for stem, branches in zip(self.stems, self.branches, strict=True):
-            positions.extend(range(stem))
-            for branch in branches:
-                positions.extend(range(stem, stem + branch))
+        for tree in self.documents:
+            ends: list[int] = []
+            for parent, length in tree:
+                start = 0 if parent == ROOT else ends[parent]
+                positions.extend(range(start, start + length))
+                ends.append(start + length)
         return positions
 
 
-_layout: Layout | None = None  # a plain global: recomputation in a backward pass runs on other threads
+_layout: Layout | None = None
+"""A plain global, not a context variable: a backward pass may recompute on another thread."""
 _masks: dict[tuple[Any, ...], torch.Tensor | None] = {}
 
 
@@ -82,26 +89,26 @@ def tree_attention(model: Any, layout: Layout) -> Iterator[None]:
         _masks.clear()
 
 
-def _mask(
-    stem: int, branches: tuple[int, ...], window: int | None, device: torch.device
-) -> torch.Tensor | None:
-    """Who sees whom in one document [length, length]; None where plain causal attention says it."""
-    length = stem + sum(branches)
-    if not branches and (window is None or length <= window):
+def _mask(tree: Tree, window: int | None, device: torch.device) -> torch.Tensor | None:
+    """Who sees whom in one document [T, T]; None where plain causal attention says it."""
+    length = sum(size for _, size in tree)
+    if len(tree) == 1 and (window is None or length <= window):
         return None
-    key = (stem, branches, window, device)
+    key = (tree, window, device)
     if key not in _masks:
-        sizes = torch.tensor([stem, *branches], device=device)
-        branch_T = torch.repeat_interleave(torch.arange(len(sizes), device=device), sizes)
-        layout = Layout((stem,), (branches,))
-        position_T = torch.tensor(layout.positions(), device=device)
-        order_T = torch.arange(length, device=device)
-        seen_TT = (order_T[:, None] >= order_T[None, :]) & (
-            (branch_T[None, :] == 0) | (branch_T[:, None] == branch_T[None, :])
+        above_NN = torch.eye(len(tree), dtype=torch.bool)
+        for node, (parent, _) in enumerate(tree):
+            if parent != ROOT:
+                above_NN[node] |= above_NN[parent]
+        node_T = torch.repeat_interleave(
+            torch.arange(len(tree)), torch.tensor([size for _, size in tree])
         )
+        order_T = torch.arange(length)
+        seen_TT = above_NN[node_T][:, node_T] & (order_T[:, None] >= order_T[None, :])
         if window is not None:
+            position_T = torch.tensor(Layout((tree,)).positions())
             seen_TT &= position_T[:, None] - position_T[None, :] < window
-        _masks[key] = seen_TT
+        _masks[key] = seen_TT.to(device)
     return _masks[key]
 
 
@@ -124,7 +131,7 @@ def _capped_attention(
     return torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype) @ value
 
 
-def _attend(
+def _attend(  # noqa: PLR0913 - the signature that transformers calls
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -142,21 +149,24 @@ def _attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     outputs = []
     start = 0
-    for stem, branches, length in zip(
-        _layout.stems, _layout.branches, _layout.lengths, strict=True
-    ):
+    for tree, length in zip(_layout.documents, _layout.lengths, strict=True):
         part = slice(start, start + length)
         q, k, v = query[:, :, part], key[:, :, part], value[:, :, part]
-        mask_TT = _mask(stem, branches, sliding_window, query.device)
+        mask_TT = _mask(tree, sliding_window, query.device)
         if softcap is not None:
             outputs.append(_capped_attention(q, k, v, mask_TT, scale, softcap))
         else:
+            grouped = q.shape[1] != k.shape[1]
             outputs.append(
                 scaled_dot_product_attention(
-                    q, k, v, attn_mask=mask_TT, dropout_p=dropout, is_causal=mask_TT is None,
-                    scale=scale, enable_gqa=q.shape[1] != k.shape[1],
+                    *(q, k, v),
+                    attn_mask=mask_TT,
+                    dropout_p=dropout,
+                    is_causal=mask_TT is None,
+                    scale=scale,
+                    enable_gqa=grouped,
                 )
-            )  # fmt: skip
+            )
         start += length
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 

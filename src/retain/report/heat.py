@@ -63,10 +63,10 @@ class Column:
         return f"{metric_name(self.facts.key.metric)}, {better} is better"
 
     @property
-    def levels(self) -> str:
+    def levels(self) -> list[str]:
         """Chance and majority class, where there are any."""
         known = (("chance", self.facts.chance), ("majority", self.facts.majority))
-        return " · ".join(f"{name} {number(value)}" for name, value in known if value is not None)
+        return [f"{name} {number(value)}" for name, value in known if value is not None]
 
     @property
     def is_without_headroom(self) -> bool:
@@ -84,6 +84,15 @@ class HeatMap:
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Rows under one heading: of one arm, or (``arm`` None) those that the arms share."""
+
+    arm: Arm | None
+    place: int
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
 def heat_maps(book: ScoreBook) -> list[HeatMap]:
     """One heat map per arm, of main metrics at the fewest shots; a task has one scale for all."""
     columns = tuple(
@@ -92,25 +101,58 @@ def heat_maps(book: ScoreBook) -> list[HeatMap]:
         if facts.is_main and key.num_fewshot == book.shots[0]
     )
     scales = [_scale(book, column.facts) for column in columns]
-    rows = range(book.num_phases + 1)
     return [
         HeatMap(
             arm=arm,
             place=place,
             columns=columns,
             rows=tuple(
-                (
-                    book.phase_name(row),
-                    tuple(
-                        _cell(book, arm.name, row, column.facts, scale)
-                        for column, scale in zip(columns, scales, strict=True)
-                    ),
-                )
-                for row in rows
+                (book.phase_name(row), _cells(book, arm.name, row, columns, scales))
+                for row in range(book.num_phases + 1)
             ),
         )
         for place, arm in enumerate(book.arms)
     ]
+
+
+def blocks(maps: list[HeatMap]) -> list[Block]:
+    """The heat maps one under the other; what all arms share is told once, at the top.
+
+    A row is shared when every arm that has scores there shows the same; a row in which an arm has
+    no score at all is left out.
+    """
+    num_rows = len(maps[0].rows) if maps else 0
+    shared = []
+    for row in range(num_rows):
+        told = {_told(one.rows[row][1]) for one in maps if _is_scored(one.rows[row][1])}
+        if len(maps) > 1 and len(told) == 1:
+            shared.append(row)
+    found = []
+    if shared:
+        full = next(one for one in maps if all(_is_scored(one.rows[row][1]) for row in shared))
+        found.append(Block(arm=None, place=0, rows=tuple(full.rows[row] for row in shared)))
+    for one in maps:
+        own = [row for row in range(num_rows) if row not in shared]
+        rows = tuple(one.rows[row] for row in own if _is_scored(one.rows[row][1]))
+        found.append(Block(arm=one.arm, place=one.place, rows=rows))
+    return [block for block in found if block.rows]
+
+
+def _told(cells: tuple[Cell, ...]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((cell.value_text, cell.change_text, cell.interval_text) for cell in cells)
+
+
+def _is_scored(cells: tuple[Cell, ...]) -> bool:
+    return any(not math.isnan(cell.value) for cell in cells)
+
+
+def _cells(
+    book: ScoreBook, arm: str, row: int, columns: tuple[Column, ...], scales: list[float]
+) -> tuple[Cell, ...]:
+    return tuple(
+        _cell(book, arm, row, column.facts, scale)
+        for column, scale in zip(columns, scales, strict=True)
+    )
 
 
 def _change(book: ScoreBook, arm: str, row: int, facts: TaskFacts) -> Floats:

@@ -14,7 +14,10 @@ MEASURE_WORDS = {
     "learning_score": ("Learning score", "mean score right after each task's own phase"),
     "learnt": ("Learnt", "share of the control's gain"),
     "forgetting": ("Forgetting", "best earlier score less the last; positive is loss"),
-    "backward_transfer": ("Backward transfer", "last score less the one just learnt; negative is loss"),
+    "backward_transfer": (
+        "Backward transfer",
+        "last score less the one just learnt; negative is loss",
+    ),
     "forward_transfer": ("Forward transfer", "score before its own phase less row 0"),
     "change_from_base": ("Change from base", "score less row 0; negative is loss"),
     "fg": ("FG, all phases", "part of row 0 that is lost, mean over phases; positive is loss"),

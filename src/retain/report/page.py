@@ -11,12 +11,14 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from retain.report.analysis import Analysis
-from retain.report.drawings import curve_lines, legend_mark, loss_plot, plane
-from retain.report.heat import heat_maps
+from retain.report.axes import legend_mark
+from retain.report.curves import curve_lines, loss_plot
+from retain.report.heat import blocks, heat_maps
 from retain.report.overview import asked, efforts, measure_lines
+from retain.report.plane_drawing import plane
 from retain.report.planes import panels
 from retain.report.scorebook import ScoreBook
 from retain.report.text import (
@@ -74,6 +76,7 @@ def _environment() -> Environment:
         "rate": rate,
         "signed": signed,
         "task_name": task_name,
+        "with_code": _with_code,
     }
     return environment
 
@@ -81,6 +84,17 @@ def _environment() -> Environment:
 def _finalise(value: Any) -> Any:
     """The last thing that happens to every expression of the template, before it is escaped."""
     return visible(value) if type(value) is str else value
+
+
+def _with_code(text: str) -> Markup:
+    """The text with what stands between backticks set as code."""
+    pieces = [escape(visible(piece)) for piece in text.split("`")]
+    if len(pieces) % 2 == 0:
+        return Markup("`").join(pieces)
+    code, plain = Markup("<code>{}</code>"), pieces[0]
+    for name, rest in zip(pieces[1::2], pieces[2::2], strict=True):
+        plain += code.format(name) + rest
+    return plain
 
 
 def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
@@ -95,8 +109,8 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         "planes": [
             (panel, plane(panel, f"plane-{place}-{number}")) for number, panel in enumerate(shown)
         ],
-        "maps": maps,
         "columns": maps[0].columns if maps else (),
+        "blocks": blocks(maps),
         "efforts": efforts(analysis, book),
         "measures": measure_lines(analysis, book),
         "losses": _losses(analysis, book, place),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from retain.report.analysis import Analysis, analyse, choose_arms
+from retain.report.figures import draw_figures
 from retain.report.page import render
 from retain.report.results import Results
 from retain.report.tables import measures_csv, scores_csv
@@ -27,6 +28,7 @@ def write_report(results: Results, folder: Path) -> Analysis:
     _write(folder / "scores.csv", scores_csv(analysis.results.scores))
     _write(folder / "measures.csv", measures_csv(analysis.measures))
     _write(folder / "report.html", render(analysis))
+    draw_figures(analysis, folder / "figures")
     return analysis
 
 

@@ -138,10 +138,11 @@ def rate(value: float) -> str:
 def task_name(task: str) -> str:
     """A task's name for people.
 
-    >>> task_name("phase:medicine"), task_name("embedded_piqa")
-    ('medicine', 'piqa')
+    >>> task_name("phase:medicine"), task_name("embedded_piqa"), task_name("news_bits_per_byte")
+    ('medicine', 'piqa', 'news')
     """
-    return task.removeprefix(PHASE_TASK).removeprefix("embedded_")
+    name = task.removeprefix(PHASE_TASK)
+    return name.removeprefix("embedded_").removesuffix("_bits_per_byte")
 
 
 def metric_name(metric: str) -> str:

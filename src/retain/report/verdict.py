@@ -99,13 +99,13 @@ def judge(
     arm, why = _settle(results, book, choice, rule)
     gain_N = standing(book, arm, rule).gain
     if not interval(gain_N).is_above_zero:
-        return _none(book, f"Even {arm} learnt nothing of {_new(book)} beyond its interval.")
+        return _none(book, f"Even `{arm}` learnt nothing of {_new(book)} beyond its interval.")
     stopped = [
         gate.message for gate in failed if gate.arm == arm and gate.variant == choice.variant
     ]
     if stopped:
         return _none(
-            book, f"{arm} would be the one, but a gate of the recipe failed: {stopped[0]}."
+            book, f"`{arm}` would be the one, but a gate of the recipe failed: {stopped[0]}."
         )
     seed = choice.seeds[arm]
     path = results.models.get(Checkpoint(choice.variant, arm, seed, book.num_phases), "")
@@ -184,14 +184,17 @@ def _settle(results: Results, book: ScoreBook, choice: Choice, rule: Rule) -> tu
         f"difference {signed(figure(apart_N))} {ends(interval(apart_N))}".rstrip()
     )
     if not choice.plain_is_equal and interval(remedy.gain - plain.gain).is_above_zero:
-        return choice.remedy, f"No plain rate learnt nearly as much as {choice.remedy} ({losses})."
+        return (
+            choice.remedy,
+            f"No plain rate learnt nearly as much as `{choice.remedy}` ({losses}).",
+        )
     if interval(apart_N).is_below_zero:
         return choice.remedy, (
-            f"At nearly equal learnt {_new(book)}, {choice.remedy} lost less than the best plain "
-            f"rate, {choice.plain}, beyond the paired interval: {losses}."
+            f"At nearly equal learnt {_new(book)}, `{choice.remedy}` lost less than the best plain "
+            f"rate, `{choice.plain}`, beyond the paired interval: {losses}."
         )
     return choice.plain, (
-        f"No remedy beats it at nearly equal learnt {_new(book)}: the best one, {choice.remedy}, "
+        f"No remedy beats it at nearly equal learnt {_new(book)}: the best one, `{choice.remedy}`, "
         f"has {losses}. {_plain_answer(results, book, choice.plain)}"
     )
 
@@ -219,9 +222,10 @@ def _ship_sentence(book: ScoreBook, arm: str) -> str:
     moved = f"{metric_name(key.metric)} {number(before)} → {number(after)}, {facts.num_items} items"
     share_N = mean_over_seeds([learnt(book, arm, seed, last, key) for seed in book.seeds], *key)
     if arm == book.control or figure(share_N) != figure(share_N):
-        return f"Ship {arm}: it learnt {_new(book)} ({moved})."
+        return f"Ship `{arm}`: it learnt {_new(book)} ({moved})."
     share = f"{number(figure(share_N), 2)} {ends(interval(share_N), 2, signs=False)}".rstrip()
-    return f"Ship {arm}: it learnt {share} of what {book.control} learnt of {_new(book)} ({moved})."
+    control = f"what `{book.control}` learnt of {_new(book)}"
+    return f"Ship `{arm}`: it learnt {share} of {control} ({moved})."
 
 
 def _breaks_sentence(book: ScoreBook, arm: str) -> str:
