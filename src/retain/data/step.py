@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from retain.data.check import NUM_LANGUAGE_SAMPLES, languages
 from retain.data.example import Example, dumps
-from retain.data.sources import Loaded, Source, identity, load
+from retain.data.sources import Loaded, Source, embedded_notes, identity, load
 from retain.data.split import HeldOut, Split, labels_of, order, split
 from retain.errors import DataError
 from retain.steps.work import Work
@@ -149,12 +149,14 @@ def _facts(parted: Split, sources: Mapping[str, tuple[Source, Loaded]]) -> dict[
         "label_counts": {"train": _label_counts(parted.train), "held_out": _label_counts(held_out)},
         "bytes": {"train": _num_bytes(parted.train), "held_out": _num_bytes(held_out)},
         "kinds": dict(Counter(_kind(example) for example in (*parted.train, *held_out))),
-        "notes": [note for name, (_, loaded) in sources.items() for note in _notes(name, loaded)],
+        "notes": [
+            note for name, (spec, found) in sources.items() for note in _notes(spec, name, found)
+        ],
     }
 
 
-def _notes(name: str, loaded: Loaded) -> list[str]:
-    notes = []
+def _notes(source: Source, name: str, loaded: Loaded) -> list[str]:
+    notes = embedded_notes(source)
     if loaded.num_duplicates:
         notes.append(f"{name}: {loaded.num_duplicates} rows repeat an earlier one and are left out")
     others = [split for split in loaded.splits if split and split != loaded.split]

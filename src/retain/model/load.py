@@ -1,6 +1,7 @@
 """Open a model: any reference in, a decoder with its tokenizer out."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,22 +84,18 @@ def load_model(path: Path) -> Any:
     Raises:
         ModelError: If it does not open, or any weight is missing (a missing one would be random).
     """
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=trust.remote_code,
-            output_loading_info=True,
-        )
+        with quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=trust.remote_code,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_cannot_open("model", path, error)) from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     missing = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
     if missing:
         raise ModelError(
@@ -106,6 +103,18 @@ def load_model(path: Path) -> Any:
             f"{missing[0]}; they would be random. Is the download whole?"
         )
     return model.eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' own progress bars off the terminal, which has ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(path: Path) -> Any:

@@ -1,6 +1,6 @@
 """Which device and which precision this machine should train in, found by measuring.
 
-``auto`` is settled by a probe of 50 ms and remembered in the cache folder, since a probe that
+``auto`` is settled by a probe of 150 ms and remembered in the cache folder, since a probe that
 came out differently tomorrow would make every finished step new. bf16 made a training step 1.5
 times faster on one processor and is reported 44 times slower on one without AVX-512
 (pytorch #146508), so no list of processors would do.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
 CLEARLY_FASTER = 1.2  # below this, bf16's rounding buys nothing
+NUM_TURNS = 5
 TOKENS, WIDTH, INNER = 512, 768, 2048  # shape of the probe: one projection of a small model
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
 
@@ -103,12 +104,14 @@ def autocast(
     return torch.autocast(on.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def probe(on: "torch.device", seconds: float = 0.05) -> Probe:
+def probe(on: "torch.device", seconds: float = 0.15) -> Probe:
     """Measure matrix products and memory; the best of many tries, since others share the machine.
+
+    The precisions take turns, so that a burst of other work slows both alike.
 
     Args:
         on: The device.
-        seconds: Time spent on each of the three figures.
+        seconds: Time spent in all.
     """
     import torch
 
@@ -124,13 +127,17 @@ def probe(on: "torch.device", seconds: float = 0.05) -> Probe:
 
         return call
 
+    def best(call: Callable[[], object]) -> float:
+        return best_seconds(call, on, seconds / (2 * NUM_TURNS + 2))
+
+    turns = [(best(product("fp32")), best(product("bf16"))) for _ in range(NUM_TURNS)]
+    fp32_seconds, bf16_seconds = (min(times) for times in zip(*turns, strict=True))
     flops = 2 * TOKENS * WIDTH * INNER
     return Probe(
-        fp32_gflops=flops / best_seconds(product("fp32"), on, seconds) / 1e9,
-        bf16_gflops=flops / best_seconds(product("bf16"), on, seconds) / 1e9,
-        bandwidth_gb_per_s=2 * block.nbytes
-        / best_seconds(lambda: target.copy_(block), on, seconds) / 1e9,
-    )  # fmt: skip
+        fp32_gflops=flops / fp32_seconds / 1e9,
+        bf16_gflops=flops / bf16_seconds / 1e9,
+        bandwidth_gb_per_s=2 * block.nbytes / best(lambda: target.copy_(block)) / 1e9,
+    )
 
 
 def best_seconds(call: Callable[[], object], on: "torch.device", budget_seconds: float) -> float:

@@ -4,14 +4,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from retain.model.load import quiet
 from retain.model.reference import tokenizer_files
+
+PAPERS = ("LICEN[CS]E*", "NOTICE*", "*TERMS*", "retain_origin.json")
 
 
 def save(model: Any, tokenizer_from: Path, output: Path, card: str) -> None:
     """Write ``model`` (safetensors), the tokenizer's files as they were, and a card.
 
     The tokenizer is copied, never written again: another version of the library would change
-    bytes, and with them the fingerprint of whatever reads it.
+    bytes, and with them the fingerprint of whatever reads it. Licences, notices and the origin of
+    the weights come along, as some licences ask.
 
     Args:
         model: A decoder of transformers; a tied head is written once.
@@ -20,8 +24,10 @@ def save(model: Any, tokenizer_from: Path, output: Path, card: str) -> None:
         card: The text of README.md.
     """
     output.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(output)
-    for file in tokenizer_files(tokenizer_from):
+    with quiet():
+        model.save_pretrained(output)
+    papers = [file for pattern in PAPERS for file in sorted(tokenizer_from.glob(pattern))]
+    for file in [*tokenizer_files(tokenizer_from), *papers]:
         target = output / file.relative_to(tokenizer_from)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(file, target)

@@ -62,12 +62,14 @@ class Graph:
         rows: By variant, arm, seed and phase.
         data: Variant and phase to its data step.
         sources: Data step to where its sources lie.
+        save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
     """
 
     steps: tuple[Step, ...]
     rows: tuple[Row, ...]
     data: Mapping[tuple[str, str], Step]
     sources: Mapping[Step, tuple[Source, ...]]
+    save_steps: Mapping[Step, int | None]
 
 
 def build(resolved: Resolved, accept: Callable[[Step], bool] = lambda step: False) -> Graph:
@@ -90,6 +92,7 @@ class _Builder:
         self.steps: dict[Step, None] = {}
         self.data: dict[tuple[str, str], Step] = {}
         self.sources: dict[Step, tuple[Source, ...]] = {}
+        self.save_steps: dict[Step, int | None] = {}
         self.rows: list[Row] = []
 
     def graph(self) -> Graph:
@@ -100,7 +103,8 @@ class _Builder:
         self.check_leaks()
         for cell in self.resolved.cells:
             self.rows.extend(self.rows_of(cell))
-        return Graph(tuple(self.steps), tuple(self.rows), self.data, self.sources)
+        steps, rows = tuple(self.steps), tuple(self.rows)
+        return Graph(steps, rows, self.data, self.sources, self.save_steps)
 
     def add(self, kind: str, name: str, settings: Mapping[str, Any], **parts: Any) -> Step:
         """A step of a kind, at the kind's version or at an older one that is accepted."""
@@ -257,7 +261,9 @@ class _Builder:
             inputs |= memories
         files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
         name = planned.name if not planned.methods else f"{planned.name}-{cell.arm}"
-        return self.add("train", name, settings, inputs=inputs, files=files)
+        step = self.add("train", name, settings, inputs=inputs, files=files)
+        self.save_steps.setdefault(step, planned.train.save_steps)
+        return step
 
     def finish(
         self,
@@ -306,10 +312,7 @@ class _Builder:
     # ------------------------------------------------------------ scores
 
     def evaluations(self, cell: Cell, name: str, model: Step | None) -> dict[str, Step]:
-        return {
-            task: self.evaluation(cell, name, model, task)
-            for task in cell.recipe.task_names()
-        }
+        return {task: self.evaluation(cell, name, model, task) for task in cell.recipe.task_names()}
 
     def evaluation(self, cell: Cell, name: str, model: Step | None, task: str) -> Step:
         spec = self.resolved.tasks[task]

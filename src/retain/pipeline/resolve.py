@@ -94,4 +94,3 @@ def resolve(recipe: Recipe) -> Resolved:
                     sources |= {source.source for source in listed}
     files = {name: source_identity(name) for name in sorted(sources)}
     return Resolved(recipe, cells, models, tasks, precisions, files)
-

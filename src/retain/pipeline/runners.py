@@ -37,7 +37,12 @@ class Runners:
             case "mix":
                 run(work, tokenizer_folder=self._base(work))
             case "train":
-                run(work, base=self._base(work), methods=methods_of(work))
+                run(
+                    work,
+                    base=self._base(work),
+                    methods=methods_of(work),
+                    save_steps=self._graph.save_steps[work.step],
+                )
             case "trainable" | "remember" | "finish":
                 [method] = methods_of(work)
                 run(work, base=self._base(work), method=method)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from retain.embedded import lookup
+from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
 from retain.report.results import (
@@ -95,7 +97,7 @@ def collect(
         data=tuple(_data(graph, store)),
         environment=_environment(trained, store),
         command=command,
-        notes=_notes(graph, store),
+        notes=(*_origins(resolved), *_notes(graph, store)),
     )
 
 
@@ -170,7 +172,7 @@ def _samples(row: Row, task: str, step: Step, store: Store) -> Iterator[Sample]:
             checkpoint=checkpoint(row),
             task=task,
             prompt=one["prompt"],
-            reference=one.get("reference") or "",
+            reference=one.get("target") or "",
             response=one["response"],
         )
 
@@ -235,6 +237,17 @@ def _environment(trained: list[Row], store: Store) -> dict[str, str]:
         "python": platform.python_version(),
         **{name.replace("_", "-"): version(name) for name in LIBRARIES},
     }
+
+
+def _origins(resolved: Resolved) -> Iterator[str]:
+    """What must be said of where a model's weights come from."""
+    for reference, _ in resolved.models:
+        if reference.startswith(EMBEDDED):
+            entry = lookup(reference.removeprefix(EMBEDDED))
+            yield (
+                f"{reference} starts from {entry.quantisation} weights, as its package ships them, "
+                f"not from the original ones. Licence: {entry.licence}."
+            )
 
 
 def _notes(graph: Graph, store: Store) -> tuple[str, ...]:

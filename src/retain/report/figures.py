@@ -4,6 +4,7 @@ Drawn with matplotlib's own objects, without its global state; the same results 
 bytes, since dates and random identifiers are left out.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write every picture of the page as PNG and SVG.
 
     Args:
+        analysis: What to draw.
         folder: Where to; made if it is missing.
 
     Returns:
@@ -64,7 +66,9 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # a name in a script that matplotlib's own font lacks is drawn as boxes; the page has it
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for book in analysis.books:
             several = f"-{book.variant.name}" if len(analysis.books) > 1 else ""
             for name, figure in _figures(analysis, book):

@@ -4,16 +4,18 @@ All text goes through `visible` and is given to rich as plain text, never as its
 nothing a model or a recipe wrote can drive the terminal.
 """
 
-from rich.console import Console, Group
-from rich.padding import Padding
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from retain.report.analysis import Analysis
-from retain.report.heat import Cell, HeatMap, heat_maps
+from retain.report.heat import Cell, Column, HeatMap, heat_maps
 from retain.report.scorebook import ScoreBook
 from retain.report.text import visible
 from retain.report.verdict import Verdict
+
+_COLUMN_WIDTH = 20
+"""Of a score with its interval, and the space beside it."""
 
 _STYLES = {-3: "bold red", -2: "red", -1: "red", 1: "green", 2: "green", 3: "bold green"}
 
@@ -22,40 +24,61 @@ def show_analysis(analysis: Analysis, console: Console | None = None) -> None:
     """Print what was found: one table and verdict per variant, then gates that failed.
 
     Args:
+        analysis: What was found.
         console: Where to; standard output when None.
     """
     out = console or Console()
     for book, verdict in zip(analysis.books, analysis.verdicts, strict=True):
         if len(analysis.books) > 1:
             out.print(_plain(f"variant {book.variant.name}", "bold"))
-        out.print(score_table(book))
-        out.print(Padding(_told(verdict), (1, 0, 0, 0)))
+        for table in score_tables(book, out.width):
+            out.print(table)
+            out.print()
+        _tell(verdict, out)
     for gate in analysis.failed:
         out.print(_plain(f"Gate failed: {gate.message}", "bold red"))
 
 
-def score_table(book: ScoreBook) -> Table:
-    """Row 0, then each arm after the last phase: score, change from base and its interval."""
+def score_tables(book: ScoreBook, width: int) -> list[Table]:
+    """Row 0, then each arm after the last phase: score, change from base and its interval.
+
+    Args:
+        book: The scores of one variant.
+        width: Of the terminal, in characters; tasks that do not fit beside others get a table of
+            their own.
+    """
     maps = heat_maps(book)
+    num_columns = len(maps[0].columns) if maps else 0
+    names = max((len(one.arm.name) for one in maps), default=0)
+    at_once = max(1, (width - max(names, 12)) // _COLUMN_WIDTH)
+    return [
+        _table(book, maps, range(start, min(start + at_once, num_columns)))
+        for start in range(0, num_columns, at_once)
+    ]
+
+
+def _table(book: ScoreBook, maps: list[HeatMap], places: range) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    table.add_column(_plain("after " + book.variant.phases[-1], "bold"))
-    for column in maps[0].columns if maps else ():
-        levels = "".join(f"\n{level}" for level in column.levels)
-        mark = "\nno headroom" if column.is_without_headroom else ""
-        metric = column.metric.replace(", ", ",\n")
-        head = Text.assemble(
-            (visible(column.name), "bold"),
-            (visible(f"\n{metric}\n{column.facts.num_items} items{levels}{mark}"), "dim"),
-        )
-        table.add_column(head, justify="right", no_wrap=True)
-    for place, one in enumerate(maps):
-        if place == 0 or _row(one, 0) != _row(maps[0], 0):
-            name = "row 0, base" if place == 0 else f"row 0, {one.arm.name}"
-            table.add_row(_plain(name, "dim"), *(_written(cell) for cell in one.rows[0][1]))
+    table.add_column(_plain("after " + book.variant.phases[-1], "bold"), no_wrap=True)
+    for place in places:
+        table.add_column(_head(maps[0].columns[place]), justify="right", no_wrap=True)
     for one in maps:
-        cells = [_written(cell) for cell in one.rows[-1][1]]
+        if one is maps[0] or _row(one, 0) != _row(maps[0], 0):
+            name = "row 0, base" if one is maps[0] else f"row 0, {one.arm.name}"
+            table.add_row(_plain(name, "dim"), *(_written(one.rows[0][1][p]) for p in places))
+    for one in maps:
+        cells = [_written(one.rows[-1][1][place]) for place in places]
         table.add_row(_plain(one.arm.name, "bold"), *cells)
     return table
+
+
+def _head(column: Column) -> Text:
+    lines = [*column.metric.split(", "), f"{column.facts.num_items} items", *column.levels]
+    if column.is_without_headroom:
+        lines.append("no headroom")
+    return Text.assemble(
+        (visible(column.name), "bold"), *((visible(f"\n{line}"), "dim") for line in lines)
+    )
 
 
 def _row(one: HeatMap, row: int) -> list[str]:
@@ -71,13 +94,14 @@ def _written(cell: Cell) -> Text:
     return written
 
 
-def _told(verdict: Verdict) -> Group:
-    lines = [_plain(verdict.ship, "bold"), _plain(verdict.breaks), _plain(verdict.why, "dim")]
+def _tell(verdict: Verdict, out: Console) -> None:
+    out.print(_plain(verdict.ship, "bold"))
     if verdict.path:
-        loads = f'AutoModelForCausalLM.from_pretrained("{verdict.path}")'
-        lines.insert(1, Text("  " + visible(loads), style="cyan", no_wrap=True, overflow="fold"))
-    lines.append(_plain(verdict.caveat, "dim"))
-    return Group(*(line for line in lines if line.plain))
+        loads = f'  AutoModelForCausalLM.from_pretrained("{verdict.path}")'
+        out.print(_plain(loads, "cyan"), soft_wrap=True)
+    for text, style in ((verdict.breaks, ""), (verdict.why, "dim"), (verdict.caveat, "dim")):
+        if text:
+            out.print(_plain(text, style))
 
 
 def _plain(text: str, style: str = "") -> Text:

@@ -68,9 +68,10 @@ def run(
         seed=settings.seed,
         phase=str(work.step.settings.get("phase", "")),
     )
+    loaded.model.requires_grad_(True)
     with global_stream(loaded.device, settings.seed, hooks.phase, "prepare"):
         loaded = replace(loaded, model=hooks.prepare(loaded.model))
-    moving = choose(loaded.model, _trainable_names(work))
+    moving = choose(loaded.model, _trainable_names(work) or _unfrozen(loaded.model))
 
     made = make_plan(settings, activation_bytes(loaded.model), loaded.device)
     plan = fixed_plan(work.partial, made)
@@ -108,6 +109,11 @@ def _trainable_names(work: Work) -> list[str] | None:
     chosen = json.loads(work.input("trainable", "trainable.json").read_text("utf-8"))
     names: list[str] = chosen["names"]
     return names
+
+
+def _unfrozen(model: torch.nn.Module) -> list[str]:
+    """What a method's ``prepare`` left to move: everything, or an adapter it added."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 @contextmanager
