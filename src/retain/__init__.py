@@ -13,11 +13,11 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "evaluate", "forgetting", "plan", "run"]
 
 if TYPE_CHECKING:
-    from retain.api import evaluate, plan, run
+    from retain import evaluate
+    from retain.api import plan, run
     from retain.measure.forgetting import forgetting
 
 _HOMES = {
-    "evaluate": "retain.api",
     "plan": "retain.api",
     "run": "retain.api",
     "forgetting": "retain.measure.forgetting",
@@ -28,6 +28,8 @@ def __getattr__(name: str) -> Any:
     """Import a public function from its home when it is first asked for."""
     from importlib import import_module
 
+    if name == "evaluate":  # a package that can be called
+        return import_module("retain.evaluate")
     if name not in _HOMES:
         raise AttributeError(f"module 'retain' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

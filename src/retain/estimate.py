@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from retain.errors import RetainError
+from retain.errors import RecipeError, RetainError
 from retain.execute import carry_out
 from retain.methods import from_spec
 from retain.methods.base import History
@@ -166,6 +166,7 @@ class _Estimator:
         assert row.planned is not None
         mix = _read(self.open(row.mix, "facts.json"))
         facts, precision = self.facts(row), step.settings["precision"]
+        self.check_length(row, facts)
         moving = self.moving(step, facts)
         phase = Phase(
             num_steps=mix["num_steps"],
@@ -190,6 +191,20 @@ class _Estimator:
             memory_bytes=cost.memory_bytes,
             disk_bytes=cost.disk_bytes,
         )
+
+    def check_length(self, row: Row, facts: "Facts") -> None:
+        """Refuse sequences that the model cannot read."""
+        import pyarrow.compute as compute
+        from pyarrow.parquet import read_table
+
+        assert row.mix is not None
+        column = read_table(self.open(row.mix, "stream.parquet"), columns=["input_ids"])[0]
+        longest = compute.max(compute.list_value_length(column)).as_py()
+        if facts.context_tokens and longest > facts.context_tokens:
+            raise RecipeError(
+                f"phase {row.phase}: a training sequence has {longest} tokens, the model reads "
+                f"{facts.context_tokens}; set its train.max_length to that or less"
+            )
 
     def evaluate(self, step: Step, row: Row) -> Line:
         """A task on a checkpoint: tokens read, tokens scored, answers written."""

@@ -83,6 +83,32 @@ def test_generation(pair, options):
     )
 
 
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_beginnings_of_texts_follow_the_same_rules(sharp_llama, adds, asked):
+    """Whether the tokenizer adds BOS by itself, and whether one is asked for or written out."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    if adds:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.bos_token_id)]
+        )
+    theirs = HFLM(pretrained=sharp_llama, tokenizer=tokenizer, device="cpu", add_bos_token=asked)
+    ours = RetainLM(Engine(sharp_llama, tokenizer, add_bos_token=asked))
+    texts = ("the cat", "<|im_start|>the cat", "")
+    for text in texts:
+        assert ours.tok_encode(text) == theirs.tok_encode(text)
+        assert ours.tok_encode(text, False) == theirs.tok_encode(text, False)
+    pairs = instances("loglikelihood", [(text, end) for text in texts for end in (" sat", "dog")])
+    expected = quietly(theirs.loglikelihood, pairs)
+    for one, other in zip(ours.loglikelihood(pairs), expected, strict=True):
+        assert one == (SAME(other[0], abs=1e-4), other[1])
+    whole = instances("loglikelihood_rolling", [(text,) for text in texts[:2]])
+    expected = quietly(theirs.loglikelihood_rolling, whole)
+    assert ours.loglikelihood_rolling(whole) == SAME(expected, abs=1e-4)
+
+
 @given(tokens=st.lists(st.integers(0, 99), max_size=60).map(tuple), max_length=st.integers(1, 20))
 def test_windows_are_the_harness_windows(tokens, max_length):
     windows = get_rolling_token_windows(list(tokens), 7, max_length, 1)
@@ -170,6 +196,7 @@ def test_lm_knows_the_chat_template(engine):
 def test_a_real_model_on_real_tasks():
     """Needs the packages of SmolLM2 and of the data in the cache."""
     from benchmarks.parity import compare
+
     from retain.evaluate.api import open_engine
 
     engine = open_engine("embedded:smollm2-135m-instruct", precision="fp32")

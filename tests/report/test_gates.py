@@ -1,9 +1,12 @@
 """`fail_if`: what fails, what passes, what cannot be asked."""
 
+from dataclasses import replace
+
 import pytest
 
 from retain.errors import RecipeError
 from retain.report.gates import failed_gates
+from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
 from retain.report.tables import measure_rows
 from tests.report.synthetic import make_results
@@ -51,6 +54,35 @@ def test_headroom_is_of_row_0(measured):
     assert len(failed_gates([gate], *measured)) == 1
 
 
+def test_a_score_is_read_in_its_own_unit_and_nothing_given_is_nothing_asked(measured):
+    gate = {"measure": "score", "task": "english_bits_per_byte", "above": 1.3, "below": None}
+    (failed,) = failed_gates([gate | {"group": None, "arms": None}], *measured)
+    assert failed.arm == "none"
+    assert "above 1.3" in failed.message
+
+
+def test_without_task_or_group_every_task_counts(measured):
+    gate = {"measure": "change_from_base", "below": -0.1, "arms": ["none"]}
+    failed = failed_gates([gate], *measured)
+    assert [one.message.split(" is ")[0].split(" of ")[1] for one in failed] == [
+        "embedded_piqa",
+        "english_bits_per_byte",
+    ]
+
+
+def test_arms_of_a_sweep_answer_to_their_name_in_the_recipe(results):
+    swept = tuple(
+        replace(row, arm={"freeze": "none@1e-3", "none": "none@3e-4"}.get(row.arm, row.arm))
+        for row in results.of_role("report").scores
+    )
+    arms = tuple(Arm(name=name) for name in ("none@3e-4", "none@1e-3"))
+    book = ScoreBook(replace(results, scores=swept, items={}, arms=arms), "default")
+    failed = failed_gates(
+        [ENGLISH | {"below": -0.13, "arms": ["none"]}], [book], measure_rows(book)
+    )
+    assert [gate.arm for gate in failed] == ["none@3e-4", "none@1e-3"]
+
+
 def test_with_several_seeds_the_mean_counts():
     book = ScoreBook(make_results(seeds=(0, 1)).of_role("report"), "default")
     failed = failed_gates([ENGLISH | {"below": -0.15}], [book], measure_rows(book))
@@ -62,8 +94,8 @@ def test_with_several_seeds_the_mean_counts():
     [
         (ENGLISH | {"below": 0, "arm": "none"}, "Did you mean 'arms'"),
         ({"measure": "forgeting", "task": "x", "below": 0}, "Did you mean 'forgetting'"),
-        (ENGLISH, "either `below` or `above`"),
-        (ENGLISH | {"group": "general", "below": 0}, "either `task` or `group`"),
+        (ENGLISH, "needs `below` or `above`"),
+        (ENGLISH | {"group": "general", "below": 0}, "both `task` and `group`"),
         (ENGLISH | {"below": 0, "arms": ["nun"]}, "Did you mean 'none'"),
     ],
 )

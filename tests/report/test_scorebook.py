@@ -75,6 +75,7 @@ def test_tasks_in_no_group_are_a_group_when_the_recipe_has_none(results):
 
 def test_the_control_is_none_or_the_first_plain_arm(results):
     renamed = (replace(ARMS[0], name="none@1e-3"), *ARMS[1:])
+    results = results.of_role("report")
     assert ScoreBook(replace(results, arms=renamed), "default").control == "none@1e-3"
     assert ScoreBook(replace(results, arms=ARMS[2:]), "default").control is None
 
@@ -136,12 +137,6 @@ def test_a_mean_over_seeds_covers_more_than_items():
     assert figure(mean_N) == pytest.approx(np.mean(figures))
     one = mean_over_seeds([book.score("none", 0, 2, ENGLISH)], "x")
     np.testing.assert_array_equal(one, book.score("none", 0, 2, ENGLISH))
-
-
-def test_right_or_wrong_items_are_known_as_such(book):
-    assert book.is_right_or_wrong(PIQA)
-    assert not book.is_right_or_wrong(ENGLISH)
-    assert book.item_values("nobody", 0, 0, PIQA) is None
 
 
 def test_a_harder_majority_takes_headroom_away():

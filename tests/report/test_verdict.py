@@ -20,6 +20,8 @@ def test_the_lower_rate_is_the_answer_when_no_remedy_beats_it(results):
     assert "of what `none` learnt of hindi" in verdict.ship
     assert "1.063" in verdict.ship
     assert verdict.breaks.startswith("It breaks english 1.085 → 1.178 bits per byte")
+    assert "the 2 other tasks show no loss beyond their intervals" in verdict.breaks
+    assert verdict.breaks.endswith("Without headroom to show a loss: boolq.")
     assert "The lower rate is the answer." in verdict.why
 
 
@@ -103,7 +105,7 @@ def test_a_task_without_items_is_said_to_have_no_interval(results):
         key: one for key, one in results.items.items() if key.task.task != "english_bits_per_byte"
     }
     verdict = verdict_of(replace(results, items=items))
-    assert "english: no interval." in verdict.breaks
+    assert "No interval for english." in verdict.breaks
 
 
 def test_one_phase_is_held_against_the_base_model():
@@ -133,6 +135,6 @@ def test_moves_keep_the_direction_of_the_metric(results):
 
 def test_without_another_candidate_there_is_no_comparison(results):
     arms = results.arms[:1]
-    verdict = verdict_of(replace(results, arms=arms))
+    verdict = verdict_of(replace(results, arms=arms, recipe=RECIPE | {"fail_if": []}))
     assert verdict.arm == "none"
     assert "nothing else to choose from" in verdict.why

@@ -36,7 +36,12 @@ def test_none_is_none(tmp_path):
     assert newest(tmp_path) == (None, [])
 
 
-FILES = ["weights.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"]
+FILES = [
+    "weights/00000.safetensors",
+    "optimizer/00000.safetensors",
+    "state.json",
+    "MANIFEST.json",
+]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -126,3 +131,13 @@ def test_a_stop_saves_only_what_fits_in_its_time():
     assert Pace(None, int(1e9)).fits_a_stop(5.0)
     assert not Pace(None, int(1e9)).fits_a_stop(9.0)
     assert not Pace(None, int(9e9)).fits_a_stop()
+
+
+def test_large_states_are_written_in_several_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "SHARD_BYTES", 100)
+    tensors = {f"t{n}": torch.full((10,), float(n)) for n in range(7)}
+    folder = snapshots.save(tmp_path, Snapshot(1, tensors, {"a/t0": torch.ones(2)}, {}))
+    assert len(list((folder / "weights").glob("*.safetensors"))) == 4
+    found = snapshots.newest(tmp_path, lambda name, faults: None)
+    assert set(found.weights) == set(tensors)
+    assert all(torch.equal(found.weights[name], value) for name, value in tensors.items())

@@ -24,6 +24,7 @@ class Resolved:
         models: Reference and revision of a base model to its identity (``sha256``, …).
         tasks: Name of a scored task to what a fingerprint says of it.
         precisions: Asked precision to the effective one.
+        scored: Variant to the names of the tasks it is scored on; groups are written out.
         files: Source to its files' labels and sha256.
     """
 
@@ -32,6 +33,7 @@ class Resolved:
     models: Mapping[tuple[str, str | None], Mapping[str, str]]
     tasks: Mapping[str, Mapping[str, Any]]
     precisions: Mapping[str, str]
+    scored: Mapping[str, tuple[str, ...]]
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def model(self, cell: Cell) -> Mapping[str, str]:
@@ -78,14 +80,16 @@ def resolve(recipe: Recipe) -> Resolved:
     }
     precisions = {"auto": resolve_precision("auto"), "fp32": "fp32", "bf16": "bf16"}
     tasks: dict[str, Mapping[str, Any]] = {}
-    for one in recipes.values():
+    scored: dict[str, tuple[str, ...]] = {}
+    for variant, one in recipes.items():
         evaluate = one.evaluate
         names = [t if isinstance(t, str) else t.model_dump() for t in evaluate.tasks]
         include = () if evaluate.include_path is None else (evaluate.include_path,)
-        for spec in catalog.resolve(
+        specs = catalog.resolve(
             names, groups=evaluate.groups, include_path=include, phases=one.phase_names
-        ):
-            tasks[spec["name"]] = spec
+        )
+        tasks |= {spec["name"]: spec for spec in specs}
+        scored[variant] = tuple(spec["name"] for spec in specs)
     sources = {source.source for one in recipes.values() for p in one.phases for source in p.data}
     for cell in cells:
         for phase in cell.phases:
@@ -93,4 +97,4 @@ def resolve(recipe: Recipe) -> Resolved:
                 for listed in method.data().values():
                     sources |= {source.source for source in listed}
     files = {name: source_identity(name) for name in sorted(sources)}
-    return Resolved(recipe, cells, models, tasks, precisions, files)
+    return Resolved(recipe, cells, models, tasks, precisions, scored, files)

@@ -84,10 +84,7 @@ def collect(
             for name, cell in arms.items()
         ),
         seeds=resolved.recipe.seeds,
-        groups={
-            name: tuple(task for task in tasks if task in resolved.tasks)
-            for name, tasks in resolved.recipe.evaluate.groups.items()
-        },
+        groups=_groups(resolved),
         scores=tuple(scores),
         items=items,
         models=models,
@@ -237,6 +234,21 @@ def _environment(trained: list[Row], store: Store) -> dict[str, str]:
         "python": platform.python_version(),
         **{name.replace("_", "-"): version(name) for name in LIBRARIES},
     }
+
+
+def _groups(resolved: Resolved) -> dict[str, tuple[str, ...]]:
+    """The recipe's groups that are scored, with lm-eval's own groups in them written out."""
+    from retain.evaluate.catalog import members
+
+    recipe = resolved.recipe
+    folder = recipe.evaluate.include_path
+    include = () if folder is None else (folder,)
+    found = members(recipe.evaluate.groups, include_path=include, phases=recipe.phase_names)
+    scored = {
+        name: tuple(task for task in tasks if task in resolved.tasks)
+        for name, tasks in found.items()
+    }
+    return {name: tasks for name, tasks in scored.items() if tasks}
 
 
 def _origins(resolved: Resolved) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 ``{measure: change_from_base, task: embedded_boolq, arms: [replay], below: -0.02}``; a ``group`` may
 stand for the task, ``above`` for ``below``, and ``phase``, ``metric``, ``num_fewshot``, ``variant``
-narrow it. Without them it is the last phase, the main metric, the fewest shots, every variant.
+narrow it. Without them it is the last phase, the main metric, the fewest shots, every variant;
+without task and group every task.
 """
 
 import math
@@ -13,6 +14,8 @@ from retain.errors import RecipeError, did_you_mean
 from retain.report.measured import KNOWN
 from retain.report.scorebook import ScoreBook
 from retain.report.tables import MeasureRow, cell
+
+Gate = Mapping[str, object]
 
 KEYS = (
     *("measure", "task", "group", "arms", "below", "above"),
@@ -35,11 +38,12 @@ class FailedGate:
     message: str
 
 
-def check_gate(gate: Mapping[str, object], place: str) -> None:
+def check_gate(gate: Gate, place: str) -> None:
     """Refuse a condition that could never be evaluated.
 
     Raises:
-        RecipeError: If a key or the measure is unknown, or task/group or below/above is not one.
+        RecipeError: If a key or the measure is unknown, both task and group are given, or neither
+            below nor above.
     """
     for name in gate:
         if name not in KEYS:
@@ -47,18 +51,19 @@ def check_gate(gate: Mapping[str, object], place: str) -> None:
     measure = str(gate.get("measure"))
     if measure not in KNOWN:
         raise RecipeError(f"{place}: {did_you_mean('measure', measure, list(KNOWN))}")
-    for pair in (("task", "group"), ("below", "above")):
-        if sum(name in gate for name in pair) != 1:
-            raise RecipeError(f"{place}: needs either `{pair[0]}` or `{pair[1]}`")
+    if "task" in gate and "group" in gate:
+        raise RecipeError(f"{place}: both `task` and `group` are given; give one of them")
+    if "below" not in gate and "above" not in gate:
+        raise RecipeError(f"{place}: needs `below` or `above`, or both")
 
 
 def failed_gates(
-    gates: Sequence[Mapping[str, object]], books: Sequence[ScoreBook], rows: Sequence[MeasureRow]
+    gates: Sequence[Gate], books: Sequence[ScoreBook], rows: Sequence[MeasureRow]
 ) -> list[FailedGate]:
     """The conditions that came true, on `report` items.
 
     Args:
-        gates: The recipe's ``fail_if``.
+        gates: The recipe's ``fail_if``; keys without a value are as good as absent.
         books: One per variant, of the role "report".
         rows: Measures of all of them. With several seeds the mean over seeds is what counts.
 
@@ -70,7 +75,8 @@ def failed_gates(
         RecipeError: See `check_gate`; or if an arm is unknown.
     """
     failed: list[FailedGate] = []
-    for number, gate in enumerate(gates, start=1):
+    for number, written in enumerate(gates, start=1):
+        gate = {name: value for name, value in written.items() if value is not None}
         check_gate(gate, f"fail_if, entry {number}")
         for book in books:
             if gate.get("variant", book.variant.name) == book.variant.name:
@@ -78,28 +84,41 @@ def failed_gates(
     return failed
 
 
-def _failed(
-    gate: Mapping[str, object], book: ScoreBook, rows: Sequence[MeasureRow]
-) -> list[FailedGate]:
-    known = [arm.name for arm in book.arms]
-    named = gate.get("arms")
-    arms = [str(name) for name in named] if isinstance(named, Sequence) else _candidates(book)
+def _failed(gate: Gate, book: ScoreBook, rows: Sequence[MeasureRow]) -> list[FailedGate]:
     failed = []
-    for arm in arms:
-        if arm not in known:
-            raise RecipeError(f"fail_if: {did_you_mean('arm', arm, known)}")
+    for arm in _arms(gate, book):
         found = [row for row in rows if row.arm == arm and _is_meant(row, gate, book)]
         if not found:
-            failed.append(_failure(gate, book, arm, math.nan))
-        failed += [_failure(gate, book, arm, row.value) for row in found if _is_true(gate, row)]
+            told = f"{arm}: {gate['measure']} of {_subject(gate)} was not measured"
+            failed.append(_failure(book, arm, math.nan, told))
+        for row in found:
+            broken = _broken(gate, row)
+            if broken:
+                told = f"{arm}: {gate['measure']} of {row.task or row.group} {broken}"
+                failed.append(_failure(book, arm, row.value, told))
     return failed
 
 
-def _candidates(book: ScoreBook) -> list[str]:
-    return [arm.name for arm in book.arms if not arm.is_reference]
+def _arms(gate: Gate, book: ScoreBook) -> list[str]:
+    """The arms a gate holds for; an arm of a sweep answers to its name in the recipe too."""
+    named = gate.get("arms")
+    if not isinstance(named, list | tuple):
+        return [arm.name for arm in book.arms if not arm.is_reference]
+    found = []
+    for name in named:
+        meant = [arm.name for arm in book.arms if arm.name == name or _swept(arm.name, name)]
+        if not meant:
+            known = [arm.name for arm in book.arms]
+            raise RecipeError(f"fail_if: {did_you_mean('arm', str(name), known)}")
+        found += meant
+    return found
 
 
-def _is_meant(row: MeasureRow, gate: Mapping[str, object], book: ScoreBook) -> bool:
+def _swept(arm: str, name: object) -> bool:
+    return arm.startswith(f"{name}@")
+
+
+def _is_meant(row: MeasureRow, gate: Gate, book: ScoreBook) -> bool:
     wanted_phase = gate.get("phase", book.variant.phases[-1])
     at_row_0 = gate["measure"] in ("headroom", "chance", "majority")
     return (
@@ -112,31 +131,30 @@ def _is_meant(row: MeasureRow, gate: Mapping[str, object], book: ScoreBook) -> b
     )
 
 
-def _is_subject(row: MeasureRow, gate: Mapping[str, object], book: ScoreBook) -> bool:
-    """Whether the row is of the task or group that the gate names."""
+def _is_subject(row: MeasureRow, gate: Gate, book: ScoreBook) -> bool:
+    """Whether the row is of the task or group that the gate names; every task without either."""
     if "group" in gate:
         return row.task == "" and row.group == gate["group"]
-    if row.task != gate["task"]:
+    if row.task == "" or row.task != gate.get("task", row.task):
         return False
     main = book.main_key(row.task, row.num_fewshot)
     return row.metric == gate.get("metric", main.metric if main else "")
 
 
-def _is_true(gate: Mapping[str, object], row: MeasureRow) -> bool:
+def _subject(gate: Gate) -> object:
+    return gate.get("task") or gate.get("group") or "any task"
+
+
+def _broken(gate: Gate, row: MeasureRow) -> str:
+    """How a figure breaks the gate; empty when it does not."""
     if math.isnan(row.value):
-        return True
-    if "below" in gate:
-        return row.value < float(str(gate["below"]))
-    return row.value > float(str(gate["above"]))
+        return "was not measured"
+    if "below" in gate and row.value < float(str(gate["below"])):
+        return f"is {cell(row.value)}, below {gate['below']}"
+    if "above" in gate and row.value > float(str(gate["above"])):
+        return f"is {cell(row.value)}, above {gate['above']}"
+    return ""
 
 
-def _failure(gate: Mapping[str, object], book: ScoreBook, arm: str, value: float) -> FailedGate:
-    side = "below" if "below" in gate else "above"
-    subject = gate.get("task", gate.get("group"))
-    got = "was not measured" if math.isnan(value) else f"is {cell(value)}, {side} {gate[side]}"
-    return FailedGate(
-        arm=arm,
-        variant=book.variant.name,
-        value=value,
-        message=f"{arm}: {gate['measure']} of {subject} {got}",
-    )
+def _failure(book: ScoreBook, arm: str, value: float, message: str) -> FailedGate:
+    return FailedGate(arm=arm, variant=book.variant.name, value=value, message=message)

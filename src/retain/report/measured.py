@@ -15,7 +15,7 @@ class Measure(NamedTuple):
     Attributes:
         name: As in measures.csv.
         versus: What it is compared with; empty when with nothing, "control" for the book's own.
-        unit: Of the figure; empty when it is the unit of the score itself.
+        unit: Of the figure; empty when it is the unit of the oriented score itself.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Measure(NamedTuple):
     unit: str = ""
 
 
+SCORE = Measure("score")
 CHANCE = Measure("chance")
 MAJORITY = Measure("majority")
 HEADROOM = Measure("headroom", "chance_and_majority")
@@ -45,7 +46,8 @@ KNOWN = (
     *(
         measure.name
         for measure in (
-            *(CHANCE, MAJORITY, HEADROOM, CHANGE, DIFFERENCE, LEARNT, VISIBLE, FG, FG_ADJUSTED),
+            *(SCORE, CHANCE, MAJORITY, HEADROOM, CHANGE, DIFFERENCE, LEARNT, VISIBLE),
+            *(FG, FG_ADJUSTED),
             *(RIGHT_TO_WRONG, WRONG_TO_RIGHT, BEYOND_CHANCE),
             *(FORGETTING, BACKWARD, FORWARD, AVERAGE, LEARNING),
         )

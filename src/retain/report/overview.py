@@ -140,8 +140,12 @@ def _line(book: ScoreBook, by_arm: Mapping[str, MeasureRow]) -> MeasureLine:
 def _subject(row: MeasureRow) -> str:
     if row.task:
         return task_name(row.task)
+    is_turned = row.unit.startswith("-")
+    if row.measure.startswith("fg"):
+        better = "lower" if is_turned else "higher"
+        return f"{row.group}, tasks where {better} is better"
     unit = row.unit.removeprefix("-").replace("_", " ")
-    return f"{row.group}, {unit}" + (", negated" if row.unit.startswith("-") else "")
+    return f"{row.group}, {unit}" + (", negated" if is_turned else "")
 
 
 def _cell(row: MeasureRow | None) -> tuple[str, str]:

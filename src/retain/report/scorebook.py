@@ -175,22 +175,11 @@ class ScoreBook:
                 return place
         return None
 
-    def is_right_or_wrong(self, key: TaskKey) -> bool:
-        """Whether every scored item of the task is either right (1) or wrong (0)."""
-        found = [items for where, items in self._items.items() if where.task == key]
-        return bool(found) and all(
-            items.weights is None and np.isin(items.values, (0, 1)).all() for items in found
-        )
-
-    def item_values(self, arm: str, seed: int, phase_index: int, key: TaskKey) -> Floats | None:
-        """The value of each item, in the order of hashes; None where there are no items."""
-        checkpoint = Checkpoint(self.variant.name, arm, seed, phase_index)
-        items = self._items.get(ItemKey(checkpoint, key))
-        return None if items is None else items.values
-
-    def item_sources(self, key: TaskKey) -> NDArray[np.str_]:
-        """The source of each item of a task, in the order of hashes."""
-        return next(items.groups for where, items in self._items.items() if where.task == key)
+    def items_of(self, key: TaskKey) -> dict[Checkpoint, Items]:
+        """The items of a task at every checkpoint that has any."""
+        return {
+            where.checkpoint: items for where, items in self._items.items() if where.task == key
+        }
 
     def main_key(self, task: str, num_fewshot: int) -> TaskKey | None:
         """The task's main metric at this many shots, if it was scored."""

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass, fields, replace
 import numpy as np
 
 from retain.measure.statistics import Interval, seed_spread
+from retain.report.flips import task_flips
 from retain.report.group_measures import group_measures, phase_measures
 from retain.report.measured import Measured
 from retain.report.results import ScoreRow
@@ -24,7 +25,7 @@ from retain.report.scorebook import (
     interval,
     mean_over_seeds,
 )
-from retain.report.task_measures import task_measures
+from retain.report.task_measures import AllFlips, task_measures
 
 SCORE_COLUMNS = (
     "variant", "arm", "seed", "phase_index", "phase", "task", "metric", "num_fewshot", "value",
@@ -83,8 +84,9 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
         spread over seeds is the row `<measure>_seed_spread`, a standard deviation.
     """
     rows: list[MeasureRow] = []
+    all_flips = {key: task_flips(book, key) for key in book.tasks}
     for arm in book.arms:
-        by_seed = [list(arm_measures(book, arm.name, seed)) for seed in book.seeds]
+        by_seed = [list(arm_measures(book, arm.name, seed, all_flips)) for seed in book.seeds]
         for seed, measured in zip(book.seeds, by_seed, strict=True):
             rows += [_row(book, arm.name, seed, one) for one in measured]
         if len(book.seeds) > 1:
@@ -93,9 +95,9 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
     return rows
 
 
-def arm_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
+def arm_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> Iterator[Measured]:
     """All measures of one arm and seed; the same ones in the same order for every seed."""
-    yield from task_measures(book, arm, seed)
+    yield from task_measures(book, arm, seed, all_flips)
     yield from phase_measures(book, arm, seed)
     yield from group_measures(book, arm, seed)
 

@@ -1,11 +1,10 @@
 """What happened to each task by itself: change from base, flips, learnt, difference from `none`."""
 
-from collections.abc import Iterator
-
-import numpy as np
+from collections.abc import Iterator, Mapping
 
 from retain.measure import forgetting as formulas
-from retain.measure.statistics import generator, resampled_scores, smallest_visible_change
+from retain.measure.statistics import smallest_visible_change
+from retain.report.flips import SampledFlips
 from retain.report.measured import (
     BEYOND_CHANCE,
     CHANCE,
@@ -15,19 +14,26 @@ from retain.report.measured import (
     LEARNT,
     MAJORITY,
     RIGHT_TO_WRONG,
+    SCORE,
     VISIBLE,
     WRONG_TO_RIGHT,
     Measured,
     of_task,
 )
-from retain.report.results import TaskKey
+from retain.report.results import Checkpoint, TaskKey
 from retain.report.scorebook import MISSING, Floats, ScoreBook, interval, without_resamples
 
+AllFlips = Mapping[TaskKey, Mapping[Checkpoint, SampledFlips]]
 
-def task_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
+
+def task_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> Iterator[Measured]:
     """All figures of single tasks, for one arm and seed, task by task and phase by phase."""
-    for key in book.tasks:
+    for key, facts in book.tasks.items():
         yield from _before_training(book, arm, seed, key)
+        turn = 1 if facts.higher_is_better else -1
+        score = SCORE._replace(unit=facts.unit)
+        for row in range(book.num_phases + 1):
+            yield of_task(book, row, key, score, turn * book.score(arm, seed, row, key))
         base_N = book.score(arm, seed, 0, key)
         for phase in range(1, book.num_phases + 1):
             now_N = book.score(arm, seed, phase, key)
@@ -38,7 +44,8 @@ def task_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
             if book.taught_in(key) == phase:
                 share_N = learnt(book, arm, seed, phase, key)
                 yield of_task(book, phase, key, LEARNT, share_N)
-            yield from _flips(book, arm, seed, phase, key)
+            checkpoint = Checkpoint(book.variant.name, arm, seed, phase)
+            yield from _flips(book, checkpoint, key, all_flips[key])
         change_N = book.score(arm, seed, book.num_phases, key) - base_N
         visible_N = without_resamples(smallest_visible_change(change_N[1:]))
         yield of_task(book, book.num_phases, key, VISIBLE, visible_N)
@@ -73,20 +80,22 @@ def _before_training(book: ScoreBook, arm: str, seed: int, key: TaskKey) -> Iter
 
 
 def _flips(
-    book: ScoreBook, arm: str, seed: int, phase_index: int, key: TaskKey
+    book: ScoreBook,
+    checkpoint: Checkpoint,
+    key: TaskKey,
+    its_flips: Mapping[Checkpoint, SampledFlips],
 ) -> Iterator[Measured]:
     """Items that changed side since the base model, or since just learnt for a task taught."""
-    if not book.is_right_or_wrong(key):
+    if not its_flips:
         return
-    taught_in = book.taught_in(key)
-    since = taught_in if taught_in and taught_in < phase_index else 0
-    versus = "just_learnt" if since else "base"
-    before_I = book.item_values(arm, seed, since, key)
-    after_I = book.item_values(arm, seed, phase_index, key)
+    _, arm, seed, phase_index = checkpoint
+    taught_in = book.taught_in(key) or 0
+    versus = "just_learnt" if 0 < taught_in < phase_index else "base"
     lost_N = gained_N = beyond_N = MISSING
     chance = book.tasks[key].chance
-    if before_I is not None and after_I is not None:
-        lost_N, gained_N = _sampled_flips(book, key, before_I, after_I)
+    found = its_flips.get(checkpoint)
+    if found:
+        lost_N, gained_N, since = found
         if chance:
             before_N = book.score(arm, seed, since, key)
             after_N = book.score(arm, seed, phase_index, key)
@@ -96,16 +105,3 @@ def _flips(
         sampled.append((BEYOND_CHANCE, beyond_N))
     for measure, value_N in sampled:
         yield of_task(book, phase_index, key, measure._replace(versus=versus), value_N)
-
-
-def _sampled_flips(
-    book: ScoreBook, key: TaskKey, before_I: Floats, after_I: Floats
-) -> tuple[Floats, Floats]:
-    """Both kinds of flips, under the very draws that the task's scores were resampled with."""
-    flipped_RI = np.stack([before_I * (1 - after_I), (1 - before_I) * after_I])
-    draws_RB = resampled_scores(
-        flipped_RI, generator("items", *key), clusters_I=book.item_sources(key)
-    )
-    flips = np.array(formulas.flips(before_I, after_I))
-    lost_N, gained_N = np.concatenate([flips[:, None], draws_RB], axis=1)
-    return lost_N, gained_N

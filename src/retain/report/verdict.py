@@ -5,6 +5,7 @@ remedy is named only if it loses less than the best plain rate beyond the paired
 equal learnt new task; otherwise the plain rate is the answer.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,6 +99,8 @@ def judge(
         return _none(book, f"There is nothing to choose from: {choice.reason}.")
     arm, why = _settle(results, book, choice, rule)
     gain_N = standing(book, arm, rule).gain
+    if not interval(gain_N).known:
+        return _none(book, f"What `{arm}` learnt of {_new(book)} has no interval: no items.")
     if not interval(gain_N).is_above_zero:
         return _none(book, f"Even `{arm}` learnt nothing of {_new(book)} beyond its interval.")
     stopped = [
@@ -137,17 +140,24 @@ def caveat(book: ScoreBook) -> str:
 def moves(book: ScoreBook, arm: str) -> list[Move]:
     """How every task but the newest moved, by its main metric at the fewest shots.
 
-    Taught tasks are held against the arm's best earlier phase, the others against row 0. Tasks
-    that an arm has no scores for are left out.
+    Taught tasks are held against the arm's best earlier phase, the others against row 0. Left out
+    are tasks without headroom, which cannot show a loss, and those an arm has no scores for.
     """
+    found = [_move(book, arm, key) for key in _old_tasks(book) if _can_show_loss(book, key)]
+    return [move for move in found if not math.isnan(figure(move.change))]
+
+
+def _old_tasks(book: ScoreBook) -> list[TaskKey]:
     newest = new_task(book)
-    keys = [
+    return [
         key
         for key, facts in book.tasks.items()
         if facts.is_main and key.num_fewshot == book.shots[0] and key != newest
     ]
-    found = [_move(book, arm, key) for key in keys]
-    return [move for move in found if figure(move.change) == figure(move.change)]
+
+
+def _can_show_loss(book: ScoreBook, key: TaskKey) -> bool:
+    return book.tasks[key].has_headroom or book.taught_in(key) is not None
 
 
 def _move(book: ScoreBook, arm: str, key: TaskKey) -> Move:
@@ -169,7 +179,7 @@ def _move(book: ScoreBook, arm: str, key: TaskKey) -> Move:
 
 
 def _order(value: float) -> float:
-    return value if value == value else float("-inf")
+    return -math.inf if math.isnan(value) else value
 
 
 def _settle(results: Results, book: ScoreBook, choice: Choice, rule: Rule) -> tuple[str, str]:
@@ -221,7 +231,7 @@ def _ship_sentence(book: ScoreBook, arm: str) -> str:
     after = turn * figure(book.mean(arm, last, key))
     moved = f"{metric_name(key.metric)} {number(before)} → {number(after)}, {facts.num_items} items"
     share_N = mean_over_seeds([learnt(book, arm, seed, last, key) for seed in book.seeds], *key)
-    if arm == book.control or figure(share_N) != figure(share_N):
+    if arm == book.control or math.isnan(figure(share_N)):
         return f"Ship `{arm}`: it learnt {_new(book)} ({moved})."
     share = f"{number(figure(share_N), 2)} {ends(interval(share_N), 2, signs=False)}".rstrip()
     control = f"what `{book.control}` learnt of {_new(book)}"
@@ -232,22 +242,27 @@ def _breaks_sentence(book: ScoreBook, arm: str) -> str:
     """The tasks that lost beyond their interval; what was not seen to break is said as such."""
     found = moves(book, arm)
     broken = [move.told() for move in found if move.interval.is_below_zero]
-    unknown = [task_name(move.key.task) for move in found if not move.interval.known]
-    tail = f" {listed(unknown)}: no interval." if unknown else ""
+    whole = [move for move in found if move.interval.known and not move.interval.is_below_zero]
     if broken:
-        rest = len(found) - len(broken) - len(unknown)
-        more = f"; of {rest} other {_tasks(rest)} no loss beyond its interval" if rest else ""
-        return f"It breaks {listed(broken)}{more}.{tail}"
-    if not found:
-        return "What it breaks is not known: nothing was scored beside the new task."
-    return (
-        f"It breaks nothing that these items can show: {listed([move.told() for move in found])}."
-        + tail
-    )
+        sentence = f"It breaks {listed(broken)}" + _others(len(whole)) + "."
+    elif whole:
+        told = listed([move.told() for move in whole])
+        sentence = f"It breaks nothing that these items can show: {told}."
+    else:
+        sentence = "What it breaks is not known."
+    unknown = [task_name(move.key.task) for move in found if not move.interval.known]
+    if unknown:
+        sentence += f" No interval for {listed(unknown)}."
+    mute = [task_name(key.task) for key in _old_tasks(book) if not _can_show_loss(book, key)]
+    return sentence + (f" Without headroom to show a loss: {listed(mute)}." if mute else "")
 
 
-def _tasks(num_tasks: int) -> str:
-    return "task" if num_tasks == 1 else "tasks"
+def _others(num_tasks: int) -> str:
+    if num_tasks == 0:
+        return ""
+    if num_tasks == 1:
+        return "; the other task shows no loss beyond its interval"
+    return f"; the {num_tasks} other tasks show no loss beyond their intervals"
 
 
 def _new(book: ScoreBook) -> str:

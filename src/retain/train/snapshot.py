@@ -11,16 +11,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from retain.errors import TrainingError
 from retain.steps.durable import TEMPORARY, durable_folder, remove_tree
 from retain.steps.manifest import faults
+from retain.train.history import FolderTensors
 
 FORMAT = 1
 KEPT = 2
 FOLDER = "snapshots"
+WEIGHTS, OPTIMIZER = "weights", "optimizer"
+SHARD_BYTES = 2**28
 COST = 0.05  # of the time, at most
 SHORTEST_SECONDS = 30.0  # between snapshots, when their number is ours to choose
 STOP_SECONDS = 10.0  # from a signal to the end, at most
@@ -59,15 +62,27 @@ def save(partial: Path, snapshot: Snapshot) -> Path:
     if final.exists():  # it did not verify, or the same step was reached again
         remove_tree(final)
     with durable_folder(final) as folder:
-        save_file(
-            {k: v.contiguous() for k, v in snapshot.weights.items()}, folder / "weights.safetensors"
-        )
-        save_file(dict(snapshot.optimizer), folder / "optimizer.safetensors")
+        _write(snapshot.weights, folder / WEIGHTS)
+        _write(snapshot.optimizer, folder / OPTIMIZER)
         state = {"format": FORMAT, "step": snapshot.step, **snapshot.state}
         (folder / "state.json").write_text(json.dumps(state), "utf-8")
     for old in _folders(root)[KEPT:]:
         remove_tree(old)
     return final
+
+
+def _write(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write tensors in files of a quarter of a gigabyte: each is copied once in memory on the way."""
+    folder.mkdir()
+    shard: dict[str, Tensor] = {}
+    size = number = 0
+    for name, tensor in tensors.items():
+        if shard and size + tensor.nbytes > SHARD_BYTES:
+            save_file(shard, folder / f"{number:05d}.safetensors")
+            shard, size, number = {}, 0, number + 1
+        shard[name] = tensor.contiguous()
+        size += tensor.nbytes
+    save_file(shard, folder / f"{number:05d}.safetensors")
 
 
 def newest(partial: Path, passed_over: Callable[[str, list[str]], None]) -> Snapshot | None:
@@ -89,8 +104,8 @@ def newest(partial: Path, passed_over: Callable[[str, list[str]], None]) -> Snap
             continue
         return Snapshot(
             step=state.pop("step"),
-            weights=load_file(folder / "weights.safetensors"),
-            optimizer=load_file(folder / "optimizer.safetensors"),
+            weights=FolderTensors(folder / WEIGHTS),
+            optimizer=FolderTensors(folder / OPTIMIZER),
             state=state,
         )
     return None

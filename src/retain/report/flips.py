@@ -1,0 +1,60 @@
+"""Items that changed side between two checkpoints, under the draws of the task's own scores."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from retain.measure.forgetting import flips
+from retain.measure.statistics import generator, resampled_scores
+from retain.report.results import Checkpoint, Items, TaskKey
+from retain.report.scorebook import Floats, ScoreBook
+
+
+class SampledFlips(NamedTuple):
+    """Fractions of items as sampled figures, and the phase they are counted from."""
+
+    right_to_wrong: Floats
+    wrong_to_right: Floats
+    since: int
+
+
+def task_flips(book: ScoreBook, key: TaskKey) -> dict[Checkpoint, SampledFlips]:
+    """The flips of every checkpoint of a task, resampled all at once.
+
+    Counted since row 0; since just learnt for a task that an earlier phase taught. Empty for a task
+    whose items are not each right or wrong; a checkpoint without items on both sides is left out.
+    """
+    items = book.items_of(key)
+    if not items or not all(_is_right_or_wrong(one) for one in items.values()):
+        return {}
+    taught_in = book.taught_in(key) or 0
+    sinces: dict[Checkpoint, int] = {}
+    for where in items:
+        since = taught_in if 0 < taught_in < where.phase_index else 0
+        if where.phase_index and where._replace(phase_index=since) in items:
+            sinces[where] = since
+    return _resampled(key, items, sinces) if sinces else {}
+
+
+def _is_right_or_wrong(items: Items) -> bool:
+    return items.weights is None and bool(np.isin(items.values, (0, 1)).all())
+
+
+def _resampled(
+    key: TaskKey, items: Mapping[Checkpoint, Items], sinces: Mapping[Checkpoint, int]
+) -> dict[Checkpoint, SampledFlips]:
+    rows: list[Floats] = []
+    told: list[float] = []
+    for where, since in sinces.items():
+        before_I = items[where._replace(phase_index=since)].values
+        after_I = items[where].values
+        rows += [before_I * (1 - after_I), (1 - before_I) * after_I]
+        told += flips(before_I, after_I)
+    sources = next(iter(items.values())).groups
+    draws_RB = resampled_scores(np.stack(rows), generator("items", *key), clusters_I=sources)
+    sampled_RN = np.concatenate([np.array(told)[:, None], draws_RB], axis=1)
+    return {
+        where: SampledFlips(sampled_RN[2 * place], sampled_RN[2 * place + 1], since)
+        for place, (where, since) in enumerate(sinces.items())
+    }

@@ -1,0 +1,80 @@
+"""A plan: counted exactly where it can be, and nothing is left behind."""
+
+import json
+
+import pytest
+
+from retain import api
+from retain.errors import RetainError
+
+
+PRETRAIN = {"objective": "pretrain", "max_length": 64}
+
+
+@pytest.fixture
+def values(tmp_path, tiny_model_folder, monkeypatch):
+    monkeypatch.setenv("RETAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": f"number {number} and five words more"} for number in range(60)]
+    (tmp_path / "text.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    train = {"learning_rate": 1e-3, "max_steps": 4, "batch_size": 4, "precision": "fp32"}
+    freeze = {"method": "freeze", "select": "first", "num_layers": 1}
+    return {
+        "name": "toy",
+        "model": str(tiny_model_folder),
+        "phases": [
+            {"name": "a", "data": "text.jsonl", "train": train | PRETRAIN},
+        ],
+        "evaluate": {"tasks": ["phases"]},
+        "arms": {"none": [], "freeze": [freeze]},
+    }
+
+
+def test_a_plan_counts_tokens_and_weights_and_leaves_nothing(values, tmp_path):
+    plan = api.plan(values)
+    assert not (tmp_path / "runs").exists()
+    assert not any(line.is_cached for line in plan.lines)
+    plain, frozen = [line for line in plan.lines if line.step.kind == "train"]
+    assert plain.tokens == frozen.tokens
+    assert plain.trained_tokens < plain.tokens
+    assert frozen.trainable_parameters < plain.trainable_parameters
+    assert plan.seconds > 0
+    assert plan.memory_bytes > 1e8
+    assert plan.peak_disk_bytes > plan.final_disk_bytes
+
+
+def test_a_plan_is_what_the_run_then_does(values):
+    plan = api.plan(values)
+    outcome = api.run(values)
+    assert outcome.num_done == len(plan.lines)
+    for line in plan.lines:
+        if line.step.kind == "train":
+            store = api.Store(api.RUNS / api.STEPS)
+            facts = json.loads(store.open(line.step, "facts.json").read_text())
+            assert facts["tokens"] == line.tokens
+            assert facts["trained_tokens"] == line.trained_tokens
+            assert facts["trainable_parameters"] == line.trainable_parameters
+    again = api.plan(values)
+    assert all(line.is_cached for line in again.lines)
+    assert again.seconds == 0
+
+
+def test_broken_data_is_found_before_anything_runs(values, tmp_path):
+    with (tmp_path / "text.jsonl").open("a") as file:
+        file.write("\nno json")
+    with pytest.raises(RetainError, match=r"text\.jsonl:61"):
+        api.plan(values)
+
+
+def test_a_share_that_cannot_be_is_found_before_anything_runs(values, tmp_path):
+    (tmp_path / "old.jsonl").write_text('{"text": "one"}')
+    past = {"data": "old.jsonl"}
+    replay = {"method": "experience_replay", "share": 0.5, "past": past}
+    with pytest.raises(RetainError, match="extra:old"):
+        api.plan(values | {"arms": {"none": [], "replay": [replay]}})
+
+
+def test_sequences_longer_than_the_model_reads_are_found_before_anything_runs(values):
+    values["phases"][0]["train"]["max_length"] = 1024
+    with pytest.raises(RetainError, match=r"phase a: .* the model reads 512.*max_length"):
+        api.plan(values)
