@@ -15,8 +15,8 @@ CHAT_TEMPLATE = (
 )
 WORDS = (
     "the cat sat on a mat and the dog ran to the sea while bones heart muscle nerve blood drug "
-    "dose question answer yes no one two three four five six seven eight nine ten which what who where "
-    "Anatomy Surgery Pathology Medicine मेरो नाम यह एक किताब है और वह घर जा रहा है"
+    "dose question answer yes no one two three four five six seven eight nine ten which what who "
+    "where Anatomy Surgery Pathology Medicine मेरो नाम यह एक किताब है और वह घर जा रहा है"
 )
 
 

@@ -7,7 +7,6 @@ import pytest
 from retain import api
 from retain.errors import RetainError
 
-
 PRETRAIN = {"objective": "pretrain", "max_length": 64}
 
 

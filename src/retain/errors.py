@@ -3,7 +3,7 @@
 Every error a caller can meet is one of these; ``cli.py`` turns them into text and an exit code::
 
     RetainError                   exit 1: a message, no traceback
-    ├── RecipeError               a recipe or an override asks for what cannot be; all faults at once
+    ├── RecipeError               a recipe or override asks for what cannot be; all faults at once
     ├── DataError                 a source is missing, broken, empty or too small
     ├── ModelError                a model is not found, does not load, or cannot do what is asked
     ├── TaskError                 an evaluation task is unknown or cannot be scored

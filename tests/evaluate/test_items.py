@@ -30,7 +30,8 @@ def test_no_scored_item_shares_a_source_item_with_the_pool(drawn):
     division, _, owners = divided(drawn)
     shown = {owners[index] for index in division.pool}
     assert shown.isdisjoint(item.source_item for item in division.items)
-    assert len(division.pool) == min(MAX_POOL, len(drawn) // 10)
+    num_different = len({number for number, _ in drawn})
+    assert len(division.pool) == min(MAX_POOL, num_different // 10)
 
 
 @given(drawn=documents)

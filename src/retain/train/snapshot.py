@@ -72,7 +72,7 @@ def save(partial: Path, snapshot: Snapshot) -> Path:
 
 
 def _write(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Write tensors in files of a quarter of a gigabyte: each is copied once in memory on the way."""
+    """Write tensors in files of 256 MB: each is copied once in memory on the way."""
     folder.mkdir()
     shard: dict[str, Tensor] = {}
     size = number = 0
