@@ -260,7 +260,11 @@ class _Builder:
                for m in acting):  # fmt: skip
             inputs |= memories
         files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
-        name = planned.name if not planned.methods else f"{planned.name}-{cell.arm}"
+        written = [
+            phase.train for phase in self.resolved.recipe.phases if phase.name == planned.name
+        ]
+        plain = not planned.methods and planned.train in written
+        name = planned.name if plain else f"{planned.name}-{cell.arm}"
         step = self.add("train", name, settings, inputs=inputs, files=files)
         self.save_steps.setdefault(step, planned.train.save_steps)
         return step
