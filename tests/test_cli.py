@@ -81,7 +81,7 @@ def test_a_dotted_option_is_an_override(capsys, tmp_path):
     ("error", "code", "word"),
     [
         (GateFailed("replay: change_from_base -0.1 is below -0.02"), 2, "Gate failed"),
-        (Interrupted("train/a: stopped"), 130, "The same command goes on"),
+        (Interrupted("train/a: stopped; the same command goes on"), 130, "the same command"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         typer.echo(f"Gate failed:\n{gates}", err=True)
         sys.exit(2)
     except Interrupted as stop:
-        typer.echo(f"Interrupted. {stop}\nThe same command goes on from here.", err=True)
+        typer.echo(f"Interrupted: {stop}", err=True)
         sys.exit(130)
 
 

@@ -67,6 +67,7 @@ class Watch:
             TextColumn("{task.fields[text]}"),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         )
         self._bar: TaskID | None = None
         self._reused = 0
@@ -157,6 +158,7 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
         transient=True,
+        disable=not sys.stdout.isatty(),
     ) as bars:
         shown = bars.add_task(escape(plain(title)), total=None)
 

@@ -178,7 +178,7 @@ def test_a_missing_score_is_a_dash_never_a_zero(results):
 def test_failed_gates_stand_first(results):
     gate = {"measure": "change_from_base", "task": "embedded_piqa", "below": -0.1}
     text = Reader(page_of(replace(results, recipe=RECIPE | {"fail_if": [gate]}))).text
-    assert text.index("Gate failed.") < text.index("Ship low_rate")
+    assert text.index("Gate failed.") < text.index("Ship “low_rate”")
 
 
 def test_mixed_devices_warn(results):
@@ -200,7 +200,7 @@ def test_several_seeds_and_variants(results):
     text = Reader(
         page_of(replace(results, variants=(*results.variants, other), scores=scores, items=items))
     ).text
-    assert text.count("Ship low_rate") == 2
+    assert text.count("Ship “low_rate”") == 2
 
 
 def test_a_run_with_nothing_but_scores_still_makes_a_page(results):

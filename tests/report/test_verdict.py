@@ -16,7 +16,7 @@ def test_the_lower_rate_is_the_answer_when_no_remedy_beats_it(results):
     verdict = verdict_of(results)
     assert verdict.arm == "low_rate"
     assert verdict.path == "runs/quickstart/models/low_rate-seed0-hindi"
-    assert verdict.headline == "Ship low_rate"
+    assert verdict.headline == "Ship “low_rate”"
     assert "of what `none` learnt of hindi" in verdict.ship
     assert "1.063" in verdict.ship
     assert verdict.breaks.startswith("It breaks english 1.085 → 1.178 bits per byte")

@@ -44,7 +44,7 @@ class Scale:
         return self.start + (inside - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def padded(values: Sequence[float], *, least: float = 1e-3) -> tuple[float, float]:
+def padded(values: Sequence[float], *, least: float = 5e-3) -> tuple[float, float]:
     """A range around the finite ones of these figures, with 6 % to spare on each side.
 
     >>> padded([0.0, 1.0, math.nan])
@@ -52,7 +52,7 @@ def padded(values: Sequence[float], *, least: float = 1e-3) -> tuple[float, floa
     """
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
-    spare = 0.06 * max(high - low, least)
+    spare = max(0.06 * (high - low), least)
     return low - spare, high + spare
 
 

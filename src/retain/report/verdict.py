@@ -117,7 +117,7 @@ def judge(
         arm=arm,
         seed=seed,
         path=path,
-        headline=f"Ship {arm}",
+        headline=f"Ship “{arm}”",
         ship=_ship_sentence(book, arm),
         breaks=_breaks_sentence(book, arm),
         why=why,
@@ -202,6 +202,11 @@ def _settle(results: Results, book: ScoreBook, choice: Choice, rule: Rule) -> tu
         return choice.remedy, (
             f"At nearly equal learnt {_new(book)}, `{choice.remedy}` lost less than the best plain "
             f"rate, `{choice.plain}`, beyond the paired interval: {losses}."
+        )
+    if not interval(apart_N).known:
+        return choice.plain, (
+            "Nothing that was scored tells what any arm lost: no task of a group has headroom, and "
+            f"no earlier phase was taught. {_plain_answer(results, book, choice.plain)}"
         )
     return choice.plain, (
         f"No remedy beats it at nearly equal learnt {_new(book)}: the best one, `{choice.remedy}`, "
