@@ -7,6 +7,7 @@ from retain.report.figures import draw_figures
 from retain.report.page import render
 from retain.report.results import Results
 from retain.report.tables import measures_csv, scores_csv
+from retain.steps.durable import write_file
 
 
 def write_report(results: Results, folder: Path) -> Analysis:
@@ -25,15 +26,8 @@ def write_report(results: Results, folder: Path) -> Analysis:
     """
     analysis = analyse(results, choose_arms(results))
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "scores.csv", scores_csv(analysis.results.scores))
-    _write(folder / "measures.csv", measures_csv(analysis.measures))
-    _write(folder / "report.html", render(analysis))
+    write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
+    write_file(folder / "measures.csv", measures_csv(analysis.measures))
+    write_file(folder / "report.html", render(analysis))
     draw_figures(analysis, folder / "figures")
     return analysis
-
-
-def _write(path: Path, text: str) -> None:
-    """The whole file or nothing: written beside, then renamed."""
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text, encoding="utf-8", newline="\n")
-    beside.replace(path)
