@@ -5,6 +5,7 @@
 >>> outcome.verdicts[0].ship                  # doctest: +SKIP
 """
 
+import errno
 import json
 import os
 import shlex
@@ -15,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from retain.errors import RecipeError, StoreError, did_you_mean
+from retain.errors import RecipeError, RetainError, StoreError, did_you_mean
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
 from retain.pipeline.downloads import fetch_embedded
 from retain.pipeline.graph import Graph, build
 from retain.pipeline.resolve import Resolved, resolve
 from retain.pipeline.runners import Runners
 from retain.recipe import Recipe, load_recipe, read_recipe
-from retain.steps.durable import check_space, write_file
+from retain.steps.durable import check_space, write_file, writing
 from retain.steps.journal import Journal
 from retain.steps.references import write_references
 from retain.steps.step import Step
@@ -203,22 +204,28 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
         RetainError: If there is no such run or arm, or the target exists.
     """
     models = _run_dir(run_name, Path(runs)) / "models"
-    pointers = {path.stem: path for path in models.glob("*.json")}
+    pointers = {path.name.removesuffix(".json"): path for path in models.glob("*.json")}
     pointed = {name: json.loads(path.read_text("utf-8")) for name, path in pointers.items()}
-    found = [one for name, one in pointed.items() if arm in (one["arm"], name, _arm_seed(one))]
+    found = {
+        name: one
+        for name, one in pointed.items()
+        if arm in (name, one["arm"], f"{one['arm']}-seed{one['seed']}")
+    }
     if not found:
         raise StoreError(did_you_mean("arm", arm, sorted({one["arm"] for one in pointed.values()})))
-    last = max(one["phase_index"] for one in found)
-    found = [one for one in found if one["phase_index"] == last]
+    last = max(one["phase_index"] for one in found.values())
+    found = {name: one for name, one in found.items() if one["phase_index"] == last}
     if len(found) > 1:
-        names = ", ".join(sorted(_arm_seed(one) for one in found))
-        raise StoreError(f"arm '{arm}' was run with several seeds; name one: {names}")
-    source, target = models / found[0]["folder"], Path(directory)
+        raise StoreError(f"'{arm}' is several models; name one of them: {', '.join(sorted(found))}")
+    source, target = models / next(iter(found.values()))["folder"], Path(directory)
+    if not source.is_dir():
+        raise StoreError(f"{source}: the model was removed; `retain run` makes it again")
     if target.exists():
         raise StoreError(f"{target} exists already; name another folder")
     building = target.with_name(f"{target.name}.partial-{os.getpid()}")
-    shutil.copytree(source, building)
-    building.rename(target)
+    with writing(target):
+        shutil.copytree(source, building)
+        building.rename(target)
     return f"{target}\nAutoModelForCausalLM.from_pretrained({str(target)!r})"
 
 
@@ -453,11 +460,11 @@ def _prepare(
 
 
 def allow(options: Options | None) -> None:
-    """What the options allow holds for the rest of the process."""
-    if options is not None:
-        from retain.model.reference import trust
+    """What the options allow holds until the next call that says otherwise; None allows nothing."""
+    from retain.model.reference import trust
 
-        trust.remote_code, trust.gguf = options.trust_remote_code, options.allow_gguf
+    options = options or Options()
+    trust.remote_code, trust.gguf = options.trust_remote_code, options.allow_gguf
 
 
 def _watch(show: bool) -> AbstractContextManager[Listener]:
@@ -532,18 +539,30 @@ def _point_to_models(
             "folder": os.path.relpath(path, target),
         }
     for old in target.iterdir():
-        if old.stem not in wanted and (old.is_symlink() or old.suffix == ".json"):
+        is_ours = old.is_symlink() or old.suffix == ".json"
+        if is_ours and old.name.removesuffix(".json") not in wanted:
             old.unlink()
     for name, one in wanted.items():
         write_file(target / f"{name}.json", json.dumps(one, indent=1) + "\n")
-        link = target / name
-        if link.is_symlink():
-            link.unlink()
-        link.symlink_to(one["folder"], target_is_directory=True)
+        _link(target / name, one["folder"])
 
 
-def _arm_seed(one: Mapping[str, Any]) -> str:
-    return f"{one['arm']}-seed{one['seed']}"
+def _link(link: Path, folder: str) -> None:
+    """A symbolic link, replaced at once; none where the disk knows no links (the JSON points too).
+
+    Raises:
+        StoreError: If something else has its name.
+    """
+    if link.exists() and not link.is_symlink():
+        raise StoreError(f"{link}: is in the way of a link to {folder}; move it away")
+    beside = link.with_name(f".{link.name}.{os.getpid()}")
+    try:
+        beside.symlink_to(folder, target_is_directory=True)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            return
+        raise
+    beside.replace(link)
 
 
 def _run_dir(name: str, runs: Path) -> Path:
@@ -555,6 +574,9 @@ def _run_dir(name: str, runs: Path) -> Path:
 
 
 def _known_graphs(runs: Path) -> Iterator[_Prepared]:
-    """The graph of every run whose recipe can still be read."""
+    """The graph of every run whose recipe, models and data are still there."""
     for path in sorted(runs.glob(f"*/{RESOLVED}")):
-        yield _prepare(path, (), runs, None)
+        try:
+            yield _prepare(path, (), runs, None)
+        except RetainError:  # its steps are known by their records alone
+            continue

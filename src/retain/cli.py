@@ -160,7 +160,7 @@ def explain(
 @app.command()
 def export(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")],
-    arm: Annotated[str, typer.Argument(help="The arm; ARM-seedK for one of several seeds.")],
+    arm: Annotated[str, typer.Argument(help="The arm, or a name in the run's models/ folder.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the model.")],
     runs: Runs = RUNS,
 ) -> None:

@@ -1,6 +1,7 @@
 """The graph: what is shared, what is new, and what leaves no trace."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -153,3 +154,35 @@ def test_making_the_graph_loads_no_library(values, tmp_path):
     )
     build(resolve(read_recipe(values)))  # the precision probe is remembered
     subprocess.run([sys.executable, "-c", script, tmp_path / "values.json"], check=True)
+
+
+def test_a_group_of_lm_eval_is_scored_task_by_task(values):
+    found = graph(values | {"evaluate": {"tasks": ["phases", "general"]}})
+    tasks = set(row(found, "none", 0).evaluations)
+    assert {"embedded_boolq", "embedded_piqa", "english_bits_per_byte"} < tasks
+
+
+def test_renaming_the_model_folder_or_a_phase_changes_no_training(values, tmp_path):
+    before = graph(values)
+    shutil.copytree(values["model"], tmp_path / "renamed")
+    phases = [values["phases"][0] | {"name": "other"}, values["phases"][1]]
+    after = graph(values | {"model": str(tmp_path / "renamed"), "phases": phases})
+    assert row(before, "none", 1).train == row(after, "none", 1).train
+    assert row(before, "low_rate", 2).train == row(after, "low_rate", 2).train
+
+
+def test_a_sweep_of_data_is_refused(values):
+    swept = {"phases.text.held_out.fraction": [0.1, 0.5]}
+    with pytest.raises(RetainError, match="variants"):
+        graph(values | {"sweep": swept})
+
+
+def test_two_methods_that_finish_are_refused(values, monkeypatch):
+    from retain.recipe import arm as module
+    from tests.methods.toys import Ties
+
+    names = module.known() | {"toy_ties": Ties}
+    monkeypatch.setattr(module, "known", lambda: names)
+    arm = [{"method": "toy_ties"}, {"method": "toy_ties", "density": 0.2}]
+    with pytest.raises(RetainError, match="weights that leave a phase"):
+        graph(values | {"arms": {"none": [], "both": arm}})

@@ -157,7 +157,9 @@ def test_values_that_are_wrong_only_together_are_named():
 
 
 def test_a_swept_word_must_fit_into_a_name():
-    recipe = read(sweep={"phases.hindi.data": ["a/b.jsonl"]})
+    arms = {"none": [], "replay": [{"method": "experience_replay", "past": {"data": "a.jsonl"}}]}
+    swept = {"arms.replay.experience_replay.past.data": ["a/b.jsonl"]}
+    recipe = read(arms=arms, sweep=swept)
     with pytest.raises(RecipeError, match="cannot be part of an arm's name"):
         expand(recipe)
 

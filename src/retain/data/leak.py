@@ -77,8 +77,13 @@ def find(
     return [Overlap(place, item, text[:200]) for place, item, text in found if place is not None]
 
 
-def refuse(overlaps: list[Overlap], phase: str) -> None:
+def refuse(overlaps: list[Overlap], data: str, *, may_be_allowed: bool = True) -> None:
     """Stop the run if anything was found.
+
+    Args:
+        overlaps: What ``find`` gave.
+        data: Whose training data it is: a phase, or the name of a stand-in.
+        may_be_allowed: Whether the recipe has a switch for it (a phase has).
 
     Raises:
         DataError: With the number of overlaps, the first five, and how to allow them.
@@ -89,6 +94,7 @@ def refuse(overlaps: list[Overlap], phase: str) -> None:
         f"  {one.train} is {one.item}: {one.text[:80]!r}" for one in overlaps[:NUM_SHOWN]
     )
     raise DataError(
-        f"phase {phase}: {len(overlaps)} evaluated texts are in the training data:\n{shown}\n"
-        "Take them out of the data, or set `allow_overlap: true` if that is intended."
+        f"{data}: {len(overlaps)} evaluated texts are in the training data:\n{shown}\n"
+        "Take them out of the data"
+        + (", or set `allow_overlap: true` if that is intended." if may_be_allowed else ".")
     )

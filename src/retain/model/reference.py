@@ -122,7 +122,7 @@ def identity(reference: str, revision: str | None = None) -> dict[str, str]:
             digest = embedded_identity(reference.removeprefix(EMBEDDED))
             return {"reference": reference, "sha256": digest}
         case "gguf":
-            return {"reference": reference, "sha256": file_sha256(_gguf_file(reference))}
+            return {"reference": reference, "sha256": file_sha256(_existing_file(reference))}
         case "folder":
             path = folder(reference)
             return {"reference": reference, "sha256": folder_sha256(path)}
@@ -194,10 +194,15 @@ def _nearest(reference: str) -> str:
     return f". Embedded models: {', '.join(EMBEDDED + name for name in close)}"
 
 
-def _gguf_file(reference: str) -> Path:
+def _existing_file(reference: str) -> Path:
     path = Path(reference).expanduser().resolve()
     if not path.is_file():
         raise ModelError(f"model '{reference}': no such file{_nearest(path.stem)}")
+    return path
+
+
+def _gguf_file(reference: str) -> Path:
+    path = _existing_file(reference)
     if not trust.gguf:
         raise ModelError(
             f"model '{reference}' is a GGUF file of unknown origin, and a parser of such files "

@@ -63,6 +63,7 @@ class Graph:
         data: Variant and phase to its data step.
         sources: Data step to where its sources lie.
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
+        names: Train or finish step to what its card calls the base model.
     """
 
     steps: tuple[Step, ...]
@@ -70,6 +71,7 @@ class Graph:
     data: Mapping[tuple[str, str], Step]
     sources: Mapping[Step, tuple[Source, ...]]
     save_steps: Mapping[Step, int | None]
+    names: Mapping[Step, str]
 
 
 def build(resolved: Resolved, accept: Callable[[Step], bool] = lambda step: False) -> Graph:
@@ -93,6 +95,7 @@ class _Builder:
         self.data: dict[tuple[str, str], Step] = {}
         self.sources: dict[Step, tuple[Source, ...]] = {}
         self.save_steps: dict[Step, int | None] = {}
+        self.names: dict[Step, str] = {}
         self.rows: list[Row] = []
 
     def graph(self) -> Graph:
@@ -104,7 +107,7 @@ class _Builder:
         for cell in self.resolved.cells:
             self.rows.extend(self.rows_of(cell))
         steps, rows = tuple(self.steps), tuple(self.rows)
-        return Graph(steps, rows, self.data, self.sources, self.save_steps)
+        return Graph(steps, rows, self.data, self.sources, self.save_steps, self.names)
 
     def add(self, kind: str, name: str, settings: Mapping[str, Any], **parts: Any) -> Step:
         """A step of a kind, at the kind's version or at an older one that is accepted."""
@@ -138,19 +141,23 @@ class _Builder:
 
     def check_leaks(self) -> None:
         """A step that stops the run where a training example is also an evaluated item."""
-        seen: dict[Step, bool] = {}
+        phases: dict[Step, bool] = {}
+        stand_ins: dict[Step, None] = {}
         for cell in self.resolved.cells:
             for phase in cell.recipe.phases:
-                seen[self.data[cell.variant, phase.name]] = phase.allow_overlap
+                phases[self.data[cell.variant, phase.name]] = phase.allow_overlap
             for planned in cell.phases:
                 for method in planned.methods:
                     for role, sources in method.data().items():
-                        seen.setdefault(self.data_step(role, sources, None), False)
-        tasks = [spec for spec in self.resolved.tasks.values() if spec["kind"] != "phase"]
-        inputs = {f"data:{number}": step for number, step in enumerate(seen)}
-        allowed = [f"data:{number}" for number, step in enumerate(seen) if seen[step]]
-        settings = {"tasks": tasks, "limit": self.resolved.recipe.evaluate.limit}
-        self.leak = self.add("leak", "leak", settings | {"allow": allowed}, inputs=inputs)
+                        stand_ins.setdefault(self.data_step(role, sources, None))
+        inputs = {f"phase:{number}": step for number, step in enumerate(phases)}
+        others = [step for step in stand_ins if step not in phases]
+        inputs |= {f"past:{number}": step for number, step in enumerate(others)}
+        settings = {
+            "tasks": [spec for spec in self.resolved.tasks.values() if spec["kind"] != "phase"],
+            "allow": [f"phase:{number}" for number, step in enumerate(phases) if phases[step]],
+        }
+        self.add("leak", "leak", settings, inputs=inputs)
 
     # ------------------------------------------------------------ one arm of one seed
 
@@ -247,10 +254,10 @@ class _Builder:
         settings |= {
             "precision": self.resolved.precision(planned.train.precision),
             "seed": cell.seed,
-            "phase": planned.name,
-            "model": {"reference": self.resolved.model_name(cell)},
             "methods": [method.spec() for method in acting],
         }
+        if acting:  # their draws are named after the phase
+            settings["phase"] = planned.name
         inputs = {"mix": mix}
         if model is not None:
             inputs["model"] = model
@@ -267,6 +274,7 @@ class _Builder:
         name = planned.name if plain else f"{planned.name}-{cell.arm}"
         step = self.add("train", name, settings, inputs=inputs, files=files)
         self.save_steps.setdefault(step, planned.train.save_steps)
+        self.names.setdefault(step, self.resolved.model_name(cell))
         return step
 
     def finish(
@@ -283,12 +291,13 @@ class _Builder:
             "methods": [method.spec() for method in finishing],
             "phase": planned.name,
             "history": list(checkpoints),
-            "model": {"reference": self.resolved.model_name(cell)},
         }
         inputs = _checkpoint_inputs(train, checkpoints)
         files = {"model": self.resolved.model(cell)["sha256"]}
         name = f"{planned.name}-{cell.arm}"
-        return self.add("finish", name, settings, inputs=inputs, files=files)
+        step = self.add("finish", name, settings, inputs=inputs, files=files)
+        self.names.setdefault(step, self.resolved.model_name(cell))
+        return step
 
     def remember(self, cell: Cell, position: int, mix: Step, model: Step) -> dict[str, Step]:
         """What methods of later phases keep of this one."""
@@ -316,7 +325,10 @@ class _Builder:
     # ------------------------------------------------------------ scores
 
     def evaluations(self, cell: Cell, name: str, model: Step | None) -> dict[str, Step]:
-        return {task: self.evaluation(cell, name, model, task) for task in cell.recipe.task_names()}
+        return {
+            task: self.evaluation(cell, name, model, task)
+            for task in self.resolved.scored[cell.variant]
+        }
 
     def evaluation(self, cell: Cell, name: str, model: Step | None, task: str) -> Step:
         spec = self.resolved.tasks[task]

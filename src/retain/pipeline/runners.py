@@ -42,8 +42,13 @@ class Runners:
                     base=self._base(work),
                     methods=methods_of(work),
                     save_steps=self._graph.save_steps[work.step],
+                    base_name=self._graph.names[work.step],
                 )
-            case "trainable" | "remember" | "finish":
+            case "finish":
+                [method] = methods_of(work)
+                name = self._graph.names[work.step]
+                run(work, base=self._base(work), method=method, base_name=name)
+            case "trainable" | "remember":
                 [method] = methods_of(work)
                 run(work, base=self._base(work), method=method)
             case "evaluate":
@@ -90,7 +95,8 @@ def check_leak(work: Work) -> None:
         if role in work.step.settings["allow"]:
             work.event("overlap allowed", data=role, texts=len(overlaps))
         else:
-            refuse(overlaps, work.step.inputs[role].name)
+            may_be = role.startswith("phase:")
+            refuse(overlaps, work.step.inputs[role].name, may_be_allowed=may_be)
     work.note(training_sets=len(roles), evaluated_texts=len(scored))
 
 

@@ -117,7 +117,12 @@ def _together(methods: Sequence[Method]) -> Iterator[Fault]:
     """Methods that contradict each other."""
     choosing = [index for index, one in enumerate(methods) if one.chooses_trainable]
     planning = [index for index, one in enumerate(methods) if overrides(one, "plan")]
-    for found, what in ((choosing, "which parameters move"), (planning, "which phases there are")):
+    finishing = [index for index, one in enumerate(methods) if overrides(one, "finish")]
+    for found, what in (
+        (choosing, "which parameters move"),
+        (planning, "which phases there are"),
+        (finishing, "the weights that leave a phase"),
+    ):
         for index in found[1:]:
             text = f"{methods[found[0]].name} chooses {what} already; an arm takes one such method"
             yield Fault(("methods", index), text)

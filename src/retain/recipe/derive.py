@@ -66,8 +66,12 @@ def _variant(
 def _sweep(
     raw: Mapping[str, Any], key: str, values: Sequence[Any], known: Collection[Fault]
 ) -> Iterator[str]:
-    if not key.startswith(("phases.", "arms.")):
-        yield "a sweep changes phases.… or arms.…; for models and orders there are variants"
+    words = key.split(".")
+    if words[0] != "arms" and not (words[0] == "phases" and "train" in words[2:3]):
+        yield (
+            "a sweep changes phases.NAME.train.… or arms.…; for models, orders and data there are "
+            "variants"
+        )
         return
     for index, value in enumerate(values):
         if not isinstance(value, str | int | float):

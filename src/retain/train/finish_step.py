@@ -23,15 +23,16 @@ from retain.train.step import MODEL
 VERSION = 1
 
 
-def run(work: Work, *, base: Path, method: Method) -> None:
+def run(work: Work, *, base: Path, method: Method, base_name: str = "") -> None:
     """Write the trained model with the weights that the method gives it.
 
-    Settings: ``model`` (reference), ``phase``, ``history`` (names of the earlier phases).
+    Settings: ``phase``, ``history`` (names of the earlier phases).
 
     Args:
         work: The running step.
         base: Folder of the base model.
         method: The method that finishes the phase.
+        base_name: What the card calls the base model; "" takes its folder's name.
 
     Raises:
         TrainingError: If the method names what the model does not have, or gives a wrong shape.
@@ -42,8 +43,7 @@ def run(work: Work, *, base: Path, method: Method) -> None:
     model = load_model(trained)
     changed = replace_weights(method, dict(model.named_parameters()), weights)
     facts = {"changed_tensors": changed, "phase": str(settings["phase"])}
-    reference = str(settings["model"]["reference"])
-    card = model_card(work.step.name, reference, facts, [method.spec()])
+    card = model_card(work.step.name, base_name or base.name, facts, [method.spec()])
     save(model, trained, work.output / MODEL, card)
     (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     work.note(changed_tensors=changed)

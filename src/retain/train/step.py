@@ -41,6 +41,7 @@ def run(
     methods: Sequence[Method] = (),
     device: str = "auto",
     save_steps: int | None = None,
+    base_name: str = "",
 ) -> None:
     """Train one phase and write its model, its curve and its facts.
 
@@ -50,6 +51,7 @@ def run(
         methods: The methods that act inside this step, in the order of the arm.
         device: ``auto``, or a device of torch.
         save_steps: Optimizer steps between snapshots; None: as often as costs under 5 % of time.
+        base_name: What the card calls the base model; "" takes its folder's name.
 
     Raises:
         TrainingError: If there is nothing to train or to train on, or a number is not finite.
@@ -89,7 +91,8 @@ def run(
         "precision": settings.precision,
         "device": loaded.device.type,
     }
-    _write(work, loaded, curve, facts, methods)
+    card = _card(work, base_name or base.name, facts, methods)
+    _write(work, loaded, curve, facts, card)
     work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
@@ -127,17 +130,15 @@ def _threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _write(
-    work: Work,
-    loaded: Loaded,
-    curve: Sequence[Point],
-    facts: Mapping[str, Any],
-    methods: Sequence[Method],
-) -> None:
-    reference = str(work.step.settings["model"]["reference"])
+def _card(work: Work, base_name: str, facts: Mapping[str, Any], methods: Sequence[Method]) -> str:
     shown = {key: facts[key] for key in ("steps", "trained_tokens", "trainable_parameters")}
     shown["learning_rate"] = work.step.settings["learning_rate"]
-    card = model_card(work.step.name, reference, shown, [m.spec() for m in methods])
+    return model_card(work.step.name, base_name, shown, [m.spec() for m in methods])
+
+
+def _write(
+    work: Work, loaded: Loaded, curve: Sequence[Point], facts: Mapping[str, Any], card: str
+) -> None:
     save(loaded.model, loaded.folder, work.output / MODEL, card)
     lines = [json.dumps(asdict(point)) + "\n" for point in curve]
     (work.output / "curve.jsonl").write_text("".join(lines), "utf-8")
