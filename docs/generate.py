@@ -25,8 +25,8 @@ on).
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     """Every command under ``command`` with its full name, in the order of the help."""
-    if isinstance(command, click.Group):
-        for child in command.commands.values():
+    if children := getattr(command, "commands", None):
+        for child in children.values():
             yield from commands(child, f"{name} {child.name}")
     else:
         yield name, command

@@ -266,3 +266,15 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_finishes(finished, project)
     out, err = last.communicate(timeout=300)
     assert last.returncode == 0, out + err
     assert (project / "runs" / "own" / "scores.csv").read_bytes() == expected
+
+
+def test_a_freeze_that_matches_nothing_is_found_before_anything_runs(project):
+    with pytest.raises(RetainError, match="no_such"):
+        api.run("own.yaml", ["arms.freeze.freeze.names=[no_such.*]", "name=other"])
+    assert not list((project / "runs" / "other").glob("report.html"))
+    assert '"step started"' not in _journal(project / "runs" / "other")
+
+
+def _journal(run):
+    path = run / "journal.jsonl"
+    return path.read_text() if path.exists() else ""

@@ -75,5 +75,5 @@ def test_a_share_that_cannot_be_is_found_before_anything_runs(values, tmp_path):
 
 def test_sequences_longer_than_the_model_reads_are_found_before_anything_runs(values):
     values["phases"][0]["train"]["max_length"] = 1024
-    with pytest.raises(RetainError, match=r"phase a: .* the model reads 512.*max_length"):
+    with pytest.raises(RetainError, match=r"a: .* the model reads 512.*max_length"):
         api.plan(values)

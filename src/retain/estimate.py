@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from retain.errors import RecipeError, RetainError
+from retain.errors import RetainError
 from retain.execute import carry_out
 from retain.methods import from_spec
 from retain.methods.base import History
@@ -166,7 +166,6 @@ class _Estimator:
         assert row.planned is not None
         mix = _read(self.open(row.mix, "facts.json"))
         facts, precision = self.facts(row), step.settings["precision"]
-        self.check_length(row, facts)
         moving = self.moving(step, facts)
         phase = Phase(
             num_steps=mix["num_steps"],
@@ -191,20 +190,6 @@ class _Estimator:
             memory_bytes=cost.memory_bytes,
             disk_bytes=cost.disk_bytes,
         )
-
-    def check_length(self, row: Row, facts: "Facts") -> None:
-        """Refuse sequences that the model cannot read."""
-        import pyarrow.compute as compute
-        from pyarrow.parquet import read_table
-
-        assert row.mix is not None
-        column = read_table(self.open(row.mix, "stream.parquet"), columns=["input_ids"])[0]
-        longest = compute.max(compute.list_value_length(column)).as_py()
-        if facts.context_tokens and longest > facts.context_tokens:
-            raise RecipeError(
-                f"phase {row.phase}: a training sequence has {longest} tokens, the model reads "
-                f"{facts.context_tokens}; set its train.max_length to that or less"
-            )
 
     def evaluate(self, step: Step, row: Row) -> Line:
         """A task on a checkpoint: tokens read, tokens scored, answers written."""
@@ -305,18 +290,27 @@ class _Estimator:
             return None
         if self.store.finished(choice):
             return set(_read(self.store.open(choice, "trainable.json"))["names"])
-        from retain.train.layers import arrange
+        found = foreseen(choice, facts)
+        if found is None:
+            self.notes.setdefault(f"{choice.name}: its choice needs weights yet to be trained.")
+        return found
 
-        method = from_spec(choice.settings["methods"][0])
-        layers = arrange(facts.places, tied=facts.tied)
-        try:
-            chosen = method.trainable(layers, History(base={}), {}, Random(0))
-        except (KeyError, IndexError):
-            self.notes.setdefault(
-                f"{method.name}: chooses by weights not trained yet; counted as all."
-            )
-            return None
-        return None if chosen is None else set(chosen.names)
+
+def foreseen(choice: Step, facts: "Facts") -> set[str] | None:
+    """The parameters that a ``trainable`` step will choose; None where only weights can tell.
+
+    Raises:
+        RecipeError: If the choice matches nothing in this model, or leaves nothing to train.
+    """
+    from retain.train.layers import arrange
+
+    method = from_spec(choice.settings["methods"][0])
+    layers = arrange(facts.places, tied=facts.tied)
+    try:
+        chosen = method.trainable(layers, History(base={}), {}, Random(0))
+    except (KeyError, IndexError):
+        return None
+    return None if chosen is None else set(chosen.names)
 
 
 def _steps_of(row: Row) -> Iterator[Step]:

@@ -30,13 +30,16 @@ from retain.execute.listener import Outcome
 from retain.steps.step import Step
 
 QUIET_SECONDS = 2.0
-"""A step that takes less gets no line of its own beyond its name."""
+"""A step that takes less is shown without its time."""
+FILE_WIDTH = 200
+"""Columns where there is no terminal: a step's name stays whole."""
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
 
 
 def console() -> Console:
-    """The terminal, or the file that the output goes to."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """The terminal, or the file that the output goes to, where nothing is cut to a width."""
+    width = None if sys.stdout.isatty() else FILE_WIDTH
+    return Console(highlight=False, width=width)
 
 
 def plain(text: str) -> str:

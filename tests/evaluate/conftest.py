@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from retain.model.reference import trust
 from tests.evaluate.evaluation_models import llama
 from tests.evaluate.evaluation_task_files import write_task_files
 
@@ -17,6 +18,12 @@ def _quiet_harness():
     logger.setLevel(logging.CRITICAL)
     yield
     logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _trusted(monkeypatch):
+    """The task files of these tests call Python beside them, as if --trust-remote-code was said."""
+    monkeypatch.setattr(trust, "remote_code", True)
 
 
 @pytest.fixture(scope="session")

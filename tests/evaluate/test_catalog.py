@@ -116,7 +116,7 @@ def test_a_task_written_inside_a_group_is_refused(cache, tmp_path):
 
 def test_own_folders_come_first(cache, task_folder):
     (spec,) = catalog.resolve(["tiny_choices"], include_path=[task_folder])
-    assert spec["file"]["root"] == str(task_folder)
+    assert spec["at_file"] == str(task_folder / "tiny_choices.yaml")
 
 
 def test_a_missing_folder_is_named(tmp_path):

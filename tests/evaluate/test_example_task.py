@@ -9,6 +9,7 @@ import torch
 from retain.data.example import Example
 from retain.data.render import continuations, prompt_text
 from retain.errors import TaskError
+from retain.evaluate import catalog
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import own_task, phase_task
 from retain.evaluate.run import run
@@ -163,7 +164,8 @@ def test_sample_answers(tmp_path, engine):
 def own(tmp_path, rows, metric):
     path = tmp_path / "test.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {"name": "mine", "kind": "own", "data": str(path), "metric": metric}
+    (spec,) = catalog.resolve([{"name": "mine", "data": str(path), "metric": metric}])
+    return spec
 
 
 @pytest.mark.parametrize("metric", ["exact_match", "chrf", "rouge_l"])

@@ -6,12 +6,13 @@ from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from retain.data.example import Example
-from retain.errors import Interrupted
+from retain.errors import Interrupted, TaskError
 from retain.evaluate import catalog
 from retain.evaluate.api import open_engine
-from retain.evaluate.step import run
+from retain.evaluate.step import _threads, run
 from retain.model import cache
 from retain.steps.step import Step
 from retain.steps.store import Store
@@ -96,6 +97,25 @@ def test_an_lm_eval_task(tmp_path, tiny_model_folder, task_folder):
     rows = json.loads((folder / "scores.json").read_text())
     assert {row["num_items"] for row in rows if row["role"] == "all"} == {6}
     assert not (folder / "samples.json").exists()
+
+
+def test_the_step_takes_places_beside_its_settings(tmp_path, tiny_model_folder, task_folder):
+    store = Store(tmp_path / "store")
+    (spec,) = catalog.resolve(["tiny_rolling"], include_path=[task_folder])
+    one = step(catalog.identity_of(spec), limit=3)
+    with store.begin(one) as work:
+        with pytest.raises(TaskError, match="not what the step was made for"):
+            run(work, model_folder=tiny_model_folder, spec=spec | {"sha256": "0"})
+        run(work, model_folder=tiny_model_folder, spec=spec)
+    assert (store.path(one) / "scores.json").exists()
+
+
+@pytest.mark.parametrize("torn", ["", "[", '"2"', "0", "true"])
+def test_a_torn_memo_of_threads_is_written_anew(tmp_path, torn):
+    (tmp_path / "threads.json").write_text(torn)
+    with _threads(tmp_path):
+        now = torch.get_num_threads()
+    assert json.loads((tmp_path / "threads.json").read_text()) == now
 
 
 def test_stopped_anywhere_the_same_command_ends_with_the_same_bits(

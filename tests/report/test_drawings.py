@@ -176,3 +176,12 @@ def test_hostile_text_drives_no_terminal(results):
     assert "\x1b" not in out.getvalue()
     assert "\u202e" not in out.getvalue()
     assert "[bold]" in out.getvalue()
+
+
+def test_no_picture_of_a_former_run_stays(analysis, tmp_path):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / "scores-dropped.png").write_bytes(b"old")
+    written = draw_figures(analysis, folder)
+    assert sorted(folder.iterdir()) == sorted(written)
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"]

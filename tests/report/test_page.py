@@ -1,5 +1,6 @@
 """The page: what it says, what it may do (nothing), and whether a browser can read it."""
 
+import errno
 import re
 from base64 import b64encode
 from dataclasses import replace
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from retain.errors import StoreError
+from retain.report import report as writer
 from retain.report.analysis import analyse, choose_arms
 from retain.report.page import render
 from retain.report.report import write_report
@@ -242,3 +245,18 @@ def test_nothing_scored_is_an_error_that_says_what_to_do(results):
 
     with pytest.raises(DataError, match="evaluate first with `retain run`"):
         analyse(replace(results, scores=()), [])
+
+
+def test_the_page_is_written_last_and_a_full_disk_is_told(results, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(writer, "write_file", lambda path, content: written.append(path.name))
+    monkeypatch.setattr(writer, "draw_figures", lambda analysis, folder: written.append("figures"))
+    write_report(results, tmp_path)
+    assert written == ["scores.csv", "measures.csv", "figures", "report.html"]
+
+    def full(analysis, folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer, "draw_figures", full)
+    with pytest.raises(StoreError, match="is full"):
+        write_report(results, tmp_path)

@@ -83,7 +83,7 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 def _parse(where: str, text: str) -> tuple[Any, Fault | None]:
     """The value, or the fault that says why there is none."""
     try:
-        value = _decoder.decode(text)
+        value = _decoder.decode(text.rstrip("\r\n"))
         _check_surrogates(text, value)
     except json.JSONDecodeError as error:
         return None, Fault(where, "bad JSON", f"{error.msg} at column {error.colno}")

@@ -144,7 +144,7 @@ def make_task(
     """A resolved task, ready to be asked.
 
     Args:
-        spec: As ``catalog.resolve`` gives it.
+        spec: As ``catalog.resolve`` gives it, places included.
         engine: The model that will be asked.
         limit: Score only the first so many items.
         compat: ``lm-eval`` or None.

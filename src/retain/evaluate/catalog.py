@@ -1,20 +1,35 @@
 """Which tasks are meant by some names, and what identifies each: neither torch nor lm-eval here.
 
-A resolved task is a JSON value that goes into the fingerprint of its evaluation step: the sha256 of
-its task file (with what that includes and the functions it calls) and of its data, its version,
-its metrics. Embedded tasks are read from our own task files. Others are found through lm-eval's
-index, which takes seconds to build and is remembered in the cache folder.
+A resolved task is a JSON value: the sha256 of its task file (with what that includes and the
+functions it calls) and of its data, its version, its metrics; and the places of the user's files in
+keys that start with ``at_``. What ``identity_of`` leaves of it goes into fingerprints. Embedded
+tasks are read from our own task files. Others are found through lm-eval's index, which takes
+seconds to build and is remembered in the cache folder.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from retain.errors import TaskError, did_you_mean
-from retain.evaluate.task_files import TaskFile, find, metric_facts
+from retain.evaluate.identity import identity_of, own_sha256, task_data
+from retain.evaluate.task_files import OWN, TaskFile, find, metric_facts
 
+__all__ = [
+    "GENERAL",
+    "GROUPS",
+    "METRICS",
+    "Name",
+    "Spec",
+    "embedded_tasks",
+    "identity_of",
+    "main_metric",
+    "members",
+    "resolve",
+]
 GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
 GROUPS: Mapping[str, Sequence[str]] = {"general": GENERAL}
 PHASES = "phases"
@@ -25,6 +40,7 @@ TASK_FILES = Path(__file__).with_name("tasks")
 
 Name = str | Mapping[str, Any]
 Spec = dict[str, Any]
+Maker = Callable[[], Spec]
 
 
 def resolve(
@@ -45,14 +61,17 @@ def resolve(
         phases: Names of the recipe's phases.
 
     Raises:
-        TaskError: If any name is not known; names all of them, each with the nearest.
+        TaskError: If any name is not known, or its file would run Python that nobody allowed;
+            names all of them, each with the nearest.
+        DataError: If the data of a test of one's own is not there.
     """
     specs: dict[str, Spec] = {}
     unknown: list[str] = []
     for name in _expanded(names, {**GROUPS, **(groups or {})}, phases):
         try:
-            for spec in _resolved(name, include_path, phases):
-                specs.setdefault(spec["name"], spec)
+            for task, make in _found(name, include_path, phases):
+                if task not in specs:
+                    specs[task] = make()
         except TaskError as error:
             unknown.append(str(error))
     if unknown:
@@ -69,10 +88,13 @@ def members(
     """The names of the tasks in each group; the shipped groups are there too."""
     known = {**GROUPS, **groups}
     return {
-        group: [
-            spec["name"]
-            for spec in resolve(inside, groups=groups, include_path=include_path, phases=phases)
-        ]
+        group: list(
+            dict.fromkeys(
+                task
+                for name in _expanded(inside, known, phases)
+                for task, _ in _found(name, include_path, phases)
+            )
+        )
         for group, inside in known.items()
     }
 
@@ -103,17 +125,20 @@ def _expanded(
     return flat
 
 
-def _resolved(name: Name, include_path: Sequence[str | Path], phases: Sequence[str]) -> list[Spec]:
+def _found(
+    name: Name, include_path: Sequence[str | Path], phases: Sequence[str]
+) -> list[tuple[str, Maker]]:
+    """The tasks of a name, each with what makes its spec, so that names alone cost no hashing."""
     if not isinstance(name, str):
-        return [_own(name)]
+        return [(str(name.get("name")), partial(_own, name))]
     if name.startswith(PHASE):
-        return [_phase(name, phases)]
+        return [(name, partial(_phase, name, phases))]
     shipped = TASK_FILES / f"{name}.yaml"
     if shipped.is_file():
-        return [_of_file(TaskFile(name, "retain", shipped.name))]
+        return [(name, partial(_of_file, TaskFile(name, "retain", shipped.name)))]
     found = find(name, [Path(folder) for folder in include_path])
     if isinstance(found, list):
-        return [_of_file(file) for file in found]
+        return [(file.name, partial(_of_file, file)) for file in found]
     close = get_close_matches(name, [*embedded_tasks(), *GROUPS, *found.names], n=3, cutoff=0.6)
     guess = f" Did you mean {' or '.join(repr(one) for one in close)}?" if close else ""
     raise TaskError(
@@ -137,8 +162,6 @@ def _phase(name: str, phases: Sequence[str]) -> Spec:
 
 
 def _own(given: Mapping[str, Any]) -> Spec:
-    from retain.data.sources import identity
-
     wanted = {"name", "data", "metric"}
     if set(given) != wanted or not all(isinstance(value, str) for value in given.values()):
         got = ", ".join(f"{key}: {value!r}" for key, value in given.items())
@@ -147,18 +170,22 @@ def _own(given: Mapping[str, Any]) -> Spec:
         what = f"metric of the test '{given['name']}':"
         raise TaskError(did_you_mean(what, given["metric"], list(METRICS)))
     metric = {"choice": "acc"}.get(given["metric"], given["metric"])
-    return {
-        **given,
+    spec = {
+        "name": given["name"],
+        "metric": given["metric"],
         "kind": "own",
         "version": VERSIONS["own"],
-        "data_sha256": identity(given["data"]),
+        "data_sha256": own_sha256(given["data"]),
         "metrics": [metric_facts(metric, is_main=True)],
+        "at_data": given["data"],
     }
+    return spec | ({"data": given["data"]} if given["data"].startswith("embedded:") else {})
 
 
 def _of_file(file: TaskFile) -> Spec:
     """The task in a file, without importing lm-eval."""
     text = file.read()
+    file.check_trusted(text)
     metadata = text.config.get("metadata") or {}
     spec = {
         "name": file.name,
@@ -171,9 +198,12 @@ def _of_file(file: TaskFile) -> Spec:
         "output_type": text.config.get("output_type", "generate_until"),
         "metrics": text.metrics,
     }
+    if file.is_own:
+        spec["file"] = {"root": OWN, "overrides": dict(file.overrides)}
+        spec["at_file"] = str(file.location.absolute())
     data = metadata.get("data") if file.root == "retain" else None
     if data is None:
-        return spec
+        return spec | task_data(file, text.config)
     from retain.embedded import identity
 
     return spec | {"data": f"embedded:{data}", "data_sha256": identity(data)}

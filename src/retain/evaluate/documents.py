@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from retain.evaluate.identity import check_unchanged
+
 MIN_CHARACTERS = 40  # shorter strings ("yes", "Paris") say nothing about what was seen
 
 
@@ -10,17 +12,19 @@ def document_texts(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where and what of every text that would give a scored document of a task away.
 
     Args:
-        spec: A resolved task, not a phase's.
+        spec: A resolved task with its places, not a phase's.
 
     Raises:
         TaskError: If it cannot be loaded.
+        DataError: If its data changed since it was resolved.
     """
     name = str(spec["name"])
     if spec["kind"] == "own":
         from retain.data.leak import texts
         from retain.data.sources import load
 
-        examples = load(spec["data"]).examples
+        check_unchanged(spec)
+        examples = load(spec["at_data"]).examples
         return [(f"{name} {one.id}", text) for one in examples for text in texts(one)]
     from retain.evaluate.lm_eval_task import LmEvalTask
 

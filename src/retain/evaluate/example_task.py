@@ -19,6 +19,7 @@ from retain.errors import TaskError
 from retain.evaluate import text_metrics
 from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
+from retain.evaluate.identity import check_unchanged
 from retain.evaluate.items import Item, divide
 from retain.evaluate.packing import Answer, Request
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
@@ -212,12 +213,13 @@ def own_task(spec: Mapping[str, Any], engine: Engine, limit: int | None) -> Exam
 
     Raises:
         TaskError: If an example lacks what the metric needs.
-        DataError: If the data is broken.
+        DataError: If the data is broken, or changed since the spec was made.
     """
     from retain.data.sources import load
 
     name, metric = spec["name"], spec["metric"]
-    examples = load(spec["data"]).examples
+    check_unchanged(spec)
+    examples = load(spec["at_data"]).examples
     _check_fits(name, metric, examples)
     division = divide(
         [example.id for example in examples],

@@ -18,6 +18,7 @@ from unittest import mock
 import datasets
 import lm_eval.api.task
 from lm_eval.api.metrics import bits_per_byte, mean
+from lm_eval.api.registry import metric_registry
 from lm_eval.api.samplers import ContextSampler
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import TaskIndex
@@ -25,10 +26,11 @@ from lm_eval.tasks._index import TaskIndex
 from retain.errors import TaskError
 from retain.evaluate.engine import Pair
 from retain.evaluate.generate import Prompt
+from retain.evaluate.identity import check_unchanged, hub_repository
 from retain.evaluate.items import Division, Item, divide, document_key, rank
 from retain.evaluate.packing import Answer
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
-from retain.evaluate.task_files import TaskFile, metric_facts
+from retain.evaluate.task_files import TaskFile, Text, metric_facts
 
 COMPAT = "lm-eval"
 HARNESS_SEED = 1234  # fewshot_random_seed of simple_evaluate
@@ -48,6 +50,7 @@ class LmEvalTask:
 
     Raises:
         TaskError: If it cannot be loaded here: data or a metric is not at hand, or it is empty.
+        DataError: If a file of it changed since it was resolved.
     """
 
     def __init__(
@@ -56,7 +59,11 @@ class LmEvalTask:
         self.name = str(spec["name"])
         self.spec = spec
         self.compat = compat
-        self.notes: list[str] = []
+        self.notes: list[str] = [
+            f"{name}: data revision unknown; the hub could not be asked"
+            for name, commit in spec.get("data_revisions", {}).items()
+            if commit is None
+        ]
         with quiet():
             self.task = _load(spec)
             self.documents = list(self.task.eval_docs)
@@ -268,16 +275,20 @@ def _load(spec: Mapping[str, Any]) -> Any:
     Raises:
         TaskError: If its data or a metric cannot be had.
     """
-    file = TaskFile(spec["name"], **spec["file"])
+    file = TaskFile.of(spec)
+    check_unchanged(spec)
+    text = file.read()
+    config = text.config
+    _check_trusted(file, text)
     entry = TaskIndex.entry_from_path(Path(file.location))
     if entry is None:
         raise TaskError(f"task '{file.name}': {file.location} is not there")
     try:
-        task = TaskFactory().build(entry, overrides=dict(file.overrides), registry={})
+        task = TaskFactory().build(entry, overrides=_overrides(spec, config), registry={})
     except TaskError:
         raise
     except Exception as error:
-        place = file.read().config.get("dataset_path")
+        place = config.get("dataset_path")
         hint = f". Its data is '{place}' on the Hugging Face hub; is it reachable?" if place else ""
         raise TaskError(
             f"task '{file.name}' cannot be loaded: {type(error).__name__}: {error}{hint}"
@@ -292,6 +303,28 @@ def _load(spec: Mapping[str, Any]) -> Any:
     if getattr(task, "UNSAFE_CODE", False):
         raise TaskError(f"task '{file.name}' runs code that the model writes: not supported")
     return task
+
+
+def _check_trusted(file: TaskFile, text: Text) -> None:
+    """Refuse Python of the user's task file, and metrics that the library evaluate would run."""
+    file.check_trusted(text)
+    listed = text.config.get("metric_list")
+    for metric in listed if isinstance(listed, list) else []:
+        name = metric.get("metric") if isinstance(metric, Mapping) else None
+        if file.is_own and isinstance(name, str) and name not in metric_registry:
+            code = f"{file.location}: metric {name} is not lm-eval's and would be fetched"
+            file.check_trusted(Text({}, "", code))
+
+
+def _overrides(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the group changes, and the commit of the hub's data that the spec names."""
+    overrides = dict(spec["file"]["overrides"])
+    options = config.get("dataset_kwargs") or {}
+    repository = hub_repository(config)
+    commit = spec.get("data_revisions", {}).get(repository)
+    if commit is not None and "revision" not in options:
+        overrides["dataset_kwargs"] = {**options, "revision": commit}
+    return overrides
 
 
 def _harness_division(keys: Sequence[str], limit: int | None) -> Division:

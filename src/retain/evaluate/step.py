@@ -6,7 +6,7 @@ Output: ``items.parquet``, ``scores.json``; ``samples.json`` for a phase task.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -14,20 +14,29 @@ from typing import Any
 
 import torch
 
+from retain.errors import TaskError
 from retain.evaluate.api import make_task, open_engine
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import ExampleTask
+from retain.evaluate.identity import same_identity
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.results import write_items
 from retain.evaluate.run import run as ask
 from retain.evaluate.samples import samples
 from retain.model import cache
+from retain.steps.durable import write_file
 from retain.steps.work import Work
 
 VERSION = 1
 
 
-def run(work: Work, *, model_folder: Path, data_folder: Path | None = None) -> None:
+def run(
+    work: Work,
+    *,
+    model_folder: Path,
+    data_folder: Path | None = None,
+    spec: Mapping[str, Any] | None = None,
+) -> None:
     """Score one model on one task; finished batches survive a kill.
 
     Args:
@@ -35,19 +44,24 @@ def run(work: Work, *, model_folder: Path, data_folder: Path | None = None) -> N
             ``precision``.
         model_folder: The model.
         data_folder: The finished data step, for a phase task.
+        spec: The task with the places of its files; None where the settings say all.
 
     Raises:
+        DataError: If the task's data changed since the run was planned.
         TaskError: If the task cannot be scored.
         ModelError: If the model does not open.
         Interrupted: On a signal; the same step goes on later.
     """
     settings = work.step.settings
+    spec = settings["task"] if spec is None else spec
+    if not same_identity(spec, settings["task"]):
+        raise TaskError(f"task '{spec['name']}': not what the step was made for; start again")
     started = monotonic()
     loaded = cache.get(model_folder, precision=settings["precision"])
     engine = open_engine(loaded.model, loaded.tokenizer, precision=settings["precision"])
     with _threads(work.partial):
         task = make_task(
-            settings["task"],
+            spec,
             engine,
             limit=settings["limit"],
             compat=settings["compat"],
@@ -55,7 +69,7 @@ def run(work: Work, *, model_folder: Path, data_folder: Path | None = None) -> N
         )
         ledger = Ledger(work.partial, work.progress, work.stop)
         found = ask([task], engine, settings["num_fewshot"], ledger)
-        if isinstance(task, ExampleTask) and settings["task"]["kind"] == "phase":
+        if isinstance(task, ExampleTask) and spec["kind"] == "phase":
             _write(work.output / "samples.json", samples(task, ledger))
         threads = torch.get_num_threads()
     write_items(found.items, work.output / "items.parquet")
@@ -77,15 +91,24 @@ def _threads(partial: Path) -> Iterator[None]:
     """Inside, torch computes with the threads the step was first started with."""
     memo = partial / "threads.json"
     before = torch.get_num_threads()
-    if memo.exists():
-        torch.set_num_threads(json.loads(memo.read_text("utf-8")))
+    first = _remembered(memo)
+    if first is None:
+        write_file(memo, json.dumps(before))
     else:
-        partial.mkdir(parents=True, exist_ok=True)
-        memo.write_text(json.dumps(before), "utf-8")
+        torch.set_num_threads(first)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _remembered(memo: Path) -> int | None:
+    """The number in a memo; None if there is none or it is torn."""
+    try:
+        number = json.loads(memo.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return number if type(number) is int and number > 0 else None
 
 
 def _write(path: Path, content: Any) -> None:

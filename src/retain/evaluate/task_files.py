@@ -20,6 +20,7 @@ import yaml
 from retain.errors import TaskError
 
 INDEX_FORMAT = 1
+OWN = "own"  # what a spec calls the folder a user included
 UNITS = {
     "acc": "fraction",
     "acc_norm": "fraction",
@@ -61,11 +62,14 @@ class Text:
 
     Attributes:
         config: Its settings; a function is the string ``!function module.name``.
-        sha256: Of the file, the files it includes and the modules of its functions.
+        sha256: Of the file, the files it includes and the modules of its functions; of a task of
+            one's own, of every module beside them, since those may import each other.
+        code: Where it has Python run that is neither ours nor lm-eval's; "" if nowhere.
     """
 
     config: dict[str, Any]
     sha256: str
+    code: str = ""
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -100,6 +104,21 @@ class TaskFile:
     path: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> "TaskFile":
+        """The file of a resolved task; one of the user's is at the spec's ``at_file``."""
+        file = spec["file"]
+        if file["root"] != OWN:
+            return cls(spec["name"], file["root"], file["path"], file["overrides"])
+        assert "at_file" in spec, "a task of one's own needs its place: pass the whole spec"
+        place = Path(spec["at_file"])
+        return cls(spec["name"], str(place.parent), place.name, file["overrides"])
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the user's, not shipped with us or lm-eval."""
+        return self.root not in ("retain", "lm_eval")
+
     @property
     def location(self) -> Path:
         """The file on this machine."""
@@ -113,13 +132,65 @@ class TaskFile:
             TaskError: If it is gone or cannot be read.
         """
         try:
-            digest = sha256()
-            config = _load(self.location, digest, set())
+            reading = _Reading()
+            config = _load(self.location, reading)
+            if self.is_own and reading.code:
+                reading.add_modules_beside()
         except (OSError, yaml.YAMLError) as error:
             raise TaskError(f"task '{self.name}': {self.location}: {error}") from error
         config |= self.overrides
-        digest.update(json.dumps(dict(self.overrides), sort_keys=True, default=str).encode())
-        return Text(config, digest.hexdigest())
+        overrides = json.dumps(dict(self.overrides), sort_keys=True, default=str)
+        reading.digest.update(overrides.encode())
+        code = (reading.code or self._foreign_metric(config)) if self.is_own else ""
+        return Text(config, reading.digest.hexdigest(), code)
+
+    def check_trusted(self, text: Text) -> None:
+        """Refuse a task that has Python run, unless the command line allowed it.
+
+        Raises:
+            TaskError: Names the file and the option.
+        """
+        from retain.model.reference import trust
+
+        if text.code and not trust.remote_code:
+            raise TaskError(
+                f"task '{self.name}': {text.code}: that runs Python. Read it first; "
+                "--trust-remote-code allows it"
+            )
+
+    def _foreign_metric(self, config: Mapping[str, Any]) -> str:
+        """Where a metric is a script that the library evaluate would fetch and run."""
+        listed = config.get("metric_list")
+        for metric in listed if isinstance(listed, list) else []:
+            if isinstance(metric, Mapping) and metric.get("hf_evaluate"):
+                return f"{self.location}: metric {metric.get('metric')} has hf_evaluate"
+        return ""
+
+
+@dataclass
+class _Reading:
+    """What was met while a task file was read."""
+
+    digest: Any = field(default_factory=sha256)
+    seen: set[Path] = field(default_factory=set)
+    functions: list[tuple[Path, str]] = field(default_factory=list)
+
+    @property
+    def code(self) -> str:
+        """The first file that calls Python not of lm-eval, and what it calls; "" if none does."""
+        installed = lm_eval_tasks().resolve()
+        foreign = (
+            f"{path}: !function {named}"
+            for path, named in self.functions
+            if not path.resolve().is_relative_to(installed)
+        )
+        return next(foreign, "")
+
+    def add_modules_beside(self) -> None:
+        """Every module in the folders that were read from goes into the digest."""
+        for folder in sorted({path.parent for path in self.seen}):
+            for module in sorted({*folder.glob("*.py")} - self.seen):
+                self.digest.update(json.dumps(module.name).encode() + module.read_bytes())
 
 
 @dataclass(frozen=True)
@@ -155,7 +226,7 @@ def find(name: str, include_path: Sequence[Path]) -> list[TaskFile] | NotFound:
     for folder in reversed(include_path):
         if not folder.is_dir():
             raise TaskError(f"include_path {folder}: no such folder")
-        index |= _scan(folder, str(folder))
+        index |= _scan(folder, str(folder.absolute()))
     if not _knows(index, name):
         index = _lm_eval_index() | index
     if name not in index:
@@ -213,7 +284,7 @@ def _scan(root: Path, label: str) -> dict[str, Any]:
     paths = [path for path in root.rglob("*.yaml") if "__pycache__" not in path.parts]
     for path in sorted(paths, key=lambda path: path.as_posix()):
         try:
-            config = _load(path, sha256(), set())
+            config = _load(path, _Reading())
         except (OSError, yaml.YAMLError, TypeError):
             continue  # not a task file, as lm-eval sees it too
         entry, names = _entry(config, label, path.relative_to(root).as_posix())
@@ -241,11 +312,11 @@ def _entry(
     return None, []
 
 
-def _load(path: Path, digest: Any, seen: set[Path]) -> dict[str, Any]:
+def _load(path: Path, reading: _Reading) -> dict[str, Any]:
     """A task file with its includes merged; every file read goes into the digest."""
     content = path.read_bytes()
-    digest.update(content)
-    seen.add(path)
+    reading.digest.update(content)
+    reading.seen.add(path)
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc,valid-type]
@@ -254,9 +325,10 @@ def _load(path: Path, digest: Any, seen: set[Path]) -> dict[str, Any]:
     def function(loader: Any, node: Any) -> str:
         named = str(loader.construct_scalar(node))
         module = path.parent / f"{named.rpartition('.')[0].replace('.', '/')}.py"
-        if module.is_file() and module not in seen:
-            seen.add(module)
-            digest.update(module.read_bytes())
+        if module.is_file() and module not in reading.seen:
+            reading.seen.add(module)
+            reading.digest.update(module.read_bytes())
+        reading.functions.append((path, named))
         return f"!function {named}"
 
     Loader.add_constructor("!function", function)
@@ -267,6 +339,6 @@ def _load(path: Path, digest: Any, seen: set[Path]) -> dict[str, Any]:
     included = config.pop("include", [])
     for name in included if isinstance(included, list) else [included]:
         inner = path.parent / str(name)
-        if inner not in seen:
-            merged |= _load(inner, digest, seen)
+        if inner not in reading.seen:
+            merged |= _load(inner, reading)
     return merged | config

@@ -26,6 +26,8 @@ def save(model: Any, tokenizer_from: Path, output: Path, card: str) -> None:
     output.mkdir(parents=True, exist_ok=True)
     with quiet():
         model.save_pretrained(output)
+    for weights in output.glob("*.safetensors"):  # written readable by their owner alone
+        weights.chmod((output / "config.json").stat().st_mode)
     papers = [file for pattern in PAPERS for file in sorted(tokenizer_from.glob(pattern))]
     for file in [*tokenizer_files(tokenizer_from), *papers]:
         target = output / file.relative_to(tokenizer_from)

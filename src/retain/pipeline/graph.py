@@ -10,7 +10,8 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
-from retain.methods.base import MixSource, Past, Source, overrides
+from retain.evaluate.identity import identity_of
+from retain.methods.base import Method, MixSource, Past, Source, overrides
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
 from retain.recipe import Cell, CellPhase, Phase, Train
@@ -54,6 +55,19 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Card:
+    """What the README of a model folder says besides the figures.
+
+    Attributes:
+        base: The base model, by a name that is no path of this machine.
+        methods: All that acted in the phase, in the mix too.
+    """
+
+    base: str
+    methods: tuple[Method, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
     """All steps of a recipe, inputs before what reads them, and how they make score matrices.
 
@@ -63,7 +77,7 @@ class Graph:
         data: Variant and phase to its data step.
         sources: Data step to where its sources lie.
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
-        names: Train or finish step to what its card calls the base model.
+        cards: Train or finish step to what its model card says of it.
     """
 
     steps: tuple[Step, ...]
@@ -71,7 +85,7 @@ class Graph:
     data: Mapping[tuple[str, str], Step]
     sources: Mapping[Step, tuple[Source, ...]]
     save_steps: Mapping[Step, int | None]
-    names: Mapping[Step, str]
+    cards: Mapping[Step, Card]
 
 
 def build(resolved: Resolved, accept: Callable[[Step], bool] = lambda step: False) -> Graph:
@@ -95,7 +109,7 @@ class _Builder:
         self.data: dict[tuple[str, str], Step] = {}
         self.sources: dict[Step, tuple[Source, ...]] = {}
         self.save_steps: dict[Step, int | None] = {}
-        self.names: dict[Step, str] = {}
+        self.cards: dict[Step, Card] = {}
         self.rows: list[Row] = []
 
     def graph(self) -> Graph:
@@ -106,8 +120,10 @@ class _Builder:
         self.check_leaks()
         for cell in self.resolved.cells:
             self.rows.extend(self.rows_of(cell))
-        steps, rows = tuple(self.steps), tuple(self.rows)
-        return Graph(steps, rows, self.data, self.sources, self.save_steps, self.names)
+        # what reads data alone comes first: its faults show before anything is trained
+        steps = tuple(sorted(self.steps, key=lambda step: step.kind not in ("data", "leak", "mix")))
+        rows = tuple(self.rows)
+        return Graph(steps, rows, self.data, self.sources, self.save_steps, self.cards)
 
     def add(self, kind: str, name: str, settings: Mapping[str, Any], **parts: Any) -> Step:
         """A step of a kind, at the kind's version or at an older one that is accepted."""
@@ -154,7 +170,11 @@ class _Builder:
         others = [step for step in stand_ins if step not in phases]
         inputs |= {f"past:{number}": step for number, step in enumerate(others)}
         settings = {
-            "tasks": [spec for spec in self.resolved.tasks.values() if spec["kind"] != "phase"],
+            "tasks": [
+                identity_of(spec)
+                for spec in self.resolved.tasks.values()
+                if spec["kind"] != "phase"
+            ],
             "allow": [f"phase:{number}" for number, step in enumerate(phases) if phases[step]],
         }
         self.add("leak", "leak", settings, inputs=inputs)
@@ -274,7 +294,7 @@ class _Builder:
         name = planned.name if plain else f"{planned.name}-{cell.arm}"
         step = self.add("train", name, settings, inputs=inputs, files=files)
         self.save_steps.setdefault(step, planned.train.save_steps)
-        self.names.setdefault(step, self.resolved.model_name(cell))
+        self.cards.setdefault(step, Card(self.resolved.model_name(cell), planned.methods))
         return step
 
     def finish(
@@ -296,7 +316,7 @@ class _Builder:
         files = {"model": self.resolved.model(cell)["sha256"]}
         name = f"{planned.name}-{cell.arm}"
         step = self.add("finish", name, settings, inputs=inputs, files=files)
-        self.names.setdefault(step, self.resolved.model_name(cell))
+        self.cards.setdefault(step, Card(self.resolved.model_name(cell), planned.methods))
         return step
 
     def remember(self, cell: Cell, position: int, mix: Step, model: Step) -> dict[str, Step]:
@@ -334,7 +354,7 @@ class _Builder:
         spec = self.resolved.tasks[task]
         evaluate = cell.recipe.evaluate
         settings = {
-            "task": spec,
+            "task": identity_of(spec),
             "num_fewshot": sorted(set(evaluate.num_fewshot)),
             "limit": evaluate.limit,
             "compat": evaluate.compat,

@@ -4,16 +4,19 @@ A fingerprint says *what* a model or a source is, not where it lies; the places 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from retain.errors import RecipeError
 from retain.methods import from_spec
 from retain.methods.base import Method
 from retain.pipeline.graph import Graph
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
 from retain.steps.work import Work
+from retain.train.card import CardFacts
 
 
 class Runners:
@@ -36,26 +39,29 @@ class Runners:
                 run(work, sources=self._graph.sources[work.step])
             case "mix":
                 run(work, tokenizer_folder=self._base(work))
+                self._check_length(work)
             case "train":
                 run(
                     work,
                     base=self._base(work),
                     methods=methods_of(work),
                     save_steps=self._graph.save_steps[work.step],
-                    base_name=self._graph.names[work.step],
+                    card=self._card(work),
                 )
             case "finish":
                 [method] = methods_of(work)
-                name = self._graph.names[work.step]
-                run(work, base=self._base(work), method=method, base_name=name)
+                run(work, base=self._base(work), method=method, card=self._card(work))
             case "trainable" | "remember":
                 [method] = methods_of(work)
                 run(work, base=self._base(work), method=method)
             case "evaluate":
                 data = work.input("data") if "data" in work.step.inputs else None
-                run(work, model_folder=self._model(work), data_folder=data)
+                spec = self._resolved.tasks[work.step.settings["task"]["name"]]
+                run(work, model_folder=self._model(work), data_folder=data, spec=spec)
+            case "leak":
+                run(work, self._resolved.tasks)
             case _:
-                run(work)
+                raise AssertionError(f"no runner for steps of kind {kind}")
 
     def _base(self, work: Work) -> Path:
         """Folder of the base model that the step names; the store's root where it needs none."""
@@ -63,6 +69,26 @@ class Runners:
 
         digest = work.step.files.get("model")
         return work.store.root if digest is None else folder(*self._references[digest])
+
+    def _card(self, work: Work) -> CardFacts:
+        card = self._graph.cards[work.step]
+        return CardFacts(card.base, tuple(method.entry() for method in card.methods))
+
+    def _check_length(self, work: Work) -> None:
+        """Refuse a mix that the model cannot read, before anything is trained on it."""
+        import pyarrow.compute as compute
+        from pyarrow.parquet import read_table
+
+        from retain.model.facts import describe
+
+        context = describe(*self._references[work.step.files["model"]]).context_tokens
+        column = read_table(work.output / "stream.parquet", columns=["input_ids"])[0]
+        longest = compute.max(compute.list_value_length(column)).as_py()
+        if context and longest > context:
+            raise RecipeError(
+                f"{work.step.name}: a training sequence has {longest} tokens, the model reads "
+                f"{context}; set train.max_length of the phase to that or less"
+            )
 
     def _model(self, work: Work) -> Path:
         return work.input("model", "model") if "model" in work.step.inputs else self._base(work)
@@ -73,11 +99,15 @@ def methods_of(work: Work) -> Sequence[Method]:
     return tuple(from_spec(spec) for spec in work.step.settings["methods"])
 
 
-def check_leak(work: Work) -> None:
+def check_leak(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """Stop the run if a training example is also an evaluated item (a step of kind ``leak``).
 
     Every phase's held-out examples and every task's documents are looked for among all training
     examples, with white space and case made equal.
+
+    Args:
+        work: The running step.
+        tasks: Every scored task by name, with where its data lies.
 
     Raises:
         DataError: If any is found in data that does not allow it; names where.
@@ -89,7 +119,7 @@ def check_leak(work: Work) -> None:
     scored = [text for role in roles for text in _texts(work.input(role, "heldout.jsonl"))]
     for spec in work.step.settings["tasks"]:
         work.check_stop()
-        scored += document_texts(spec)
+        scored += document_texts(tasks[spec["name"]])
     for role in roles:
         overlaps = find(_texts(work.input(role, "train.jsonl")), scored)
         if role in work.step.settings["allow"]:

@@ -200,7 +200,7 @@ class Keep(Part):
     """What stays on disk."""
 
     models: Literal["chosen", "last", "all"] = "last"
-    """Model folders named in `models/`: the chosen arm's, each arm's last, or all; none is removed."""
+    """Models named in `models/`: the chosen arm's, each arm's last, or all; none is removed."""
     optimizer: Literal["until_phase_ends"] = "until_phase_ends"
     """Snapshots with optimizer state are removed when their phase is finished."""
 

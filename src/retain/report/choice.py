@@ -15,7 +15,7 @@ import numpy as np
 
 from retain.errors import RecipeError, did_you_mean
 from retain.measure import forgetting as formulas
-from retain.report.results import TaskKey
+from retain.report.results import TaskKey, phase_task
 from retain.report.scorebook import MISSING, Floats, ScoreBook, figure, mean_over_seeds
 
 BY_CHANGE = "least change_from_base"
@@ -52,9 +52,10 @@ class Choice:
     Attributes:
         arm: The arm, or None when there is nothing to choose; then ``reason`` says why.
         plain: The best arm without methods; None when the recipe has none.
-        remedy: The best arm with methods, by the same rule; None when there is none.
+        remedy: The best arm with methods, by the same rule; None when none learnt enough.
         plain_is_equal: Whether ``plain`` learnt enough to be eligible.
         seeds: For each arm the seed that lost least.
+        scored: Tasks that had `select` items to choose by.
     """
 
     variant: str
@@ -63,6 +64,7 @@ class Choice:
     remedy: str | None = None
     plain_is_equal: bool = False
     seeds: Mapping[str, int] = field(default_factory=dict)
+    scored: frozenset[str] = frozenset()
     reason: str = ""
 
 
@@ -109,7 +111,8 @@ def choose(book: ScoreBook, rule: Rule) -> Choice:
     enough = {one.arm for one in measured if figure(one.gain) >= rule.learnt_share * best}
     plain_names = {arm.name for arm in book.arms if arm.is_plain}
     plain = _best([one for one in measured if one.arm in plain_names], enough)
-    remedy = _best([one for one in measured if one.arm not in plain_names], enough)
+    remedies = enough - plain_names
+    remedy = _best([one for one in measured if one.arm in remedies], enough)
     chosen = _best(measured, enough)
     assert chosen is not None  # the arm with the best gain is always eligible
     return Choice(
@@ -119,15 +122,19 @@ def choose(book: ScoreBook, rule: Rule) -> Choice:
         remedy=remedy,
         plain_is_equal=plain in enough,
         seeds={one.arm: best_seed(book, one.arm, rule) for one in measured},
+        scored=frozenset(key.task for key in book.tasks),
     )
 
 
-def standing(book: ScoreBook, arm: str, rule: Rule) -> Standing:
-    """What an arm learnt and lost, on the items the book is made of."""
+def standing(book: ScoreBook, arm: str, rule: Rule, *, with_interval: bool = False) -> Standing:
+    """What an arm learnt and lost, on the items the book is made of; see `lost`."""
     return Standing(
         arm=arm,
         gain=mean_over_seeds([gain(book, arm, seed) for seed in book.seeds], "gain"),
-        lost=mean_over_seeds([lost(book, arm, seed, rule) for seed in book.seeds], "lost"),
+        lost=mean_over_seeds(
+            [lost(book, arm, seed, rule, with_interval=with_interval) for seed in book.seeds],
+            "lost",
+        ),
     )
 
 
@@ -139,8 +146,7 @@ def best_seed(book: ScoreBook, arm: str, rule: Rule) -> int:
 
 def new_task(book: ScoreBook) -> TaskKey | None:
     """The last phase's own task, at the fewest shots scored; None if it was not scored."""
-    last = book.num_phases
-    return next((k for k, f in book.tasks.items() if book.taught_in(k) == last and f.is_main), None)
+    return book.main_key(phase_task(book.variant.phases[-1]))
 
 
 def gain(book: ScoreBook, arm: str, seed: int) -> Floats:
@@ -153,30 +159,34 @@ def gain(book: ScoreBook, arm: str, seed: int) -> Floats:
     if key is None:
         return MISSING
     last = book.num_phases
-    before_N = book.score(book.control or arm, seed, last - 1, key)
+    before_N = book.score(book.control_of(arm) or arm, seed, last - 1, key)
     return book.score(arm, seed, last, key) - before_N
 
 
-def lost(book: ScoreBook, arm: str, seed: int, rule: Rule) -> Floats:
+def lost(
+    book: ScoreBook, arm: str, seed: int, rule: Rule, *, with_interval: bool = False
+) -> Floats:
     """How much an arm lost of what the model could do before the last phase; positive is loss.
 
     Each task's loss is relative: groups against the base model, as FG after the last phase, phases
     taught earlier against their best earlier score. They are averaged within a group and unit, then
     over these, so that neither many tasks nor large numbers outweigh others. Tasks without headroom
-    are left out. A number for ranking: figures in their own units stand in the tables.
+    are left out, and so are those without items (metrics of a whole corpus), whose figures nothing
+    could back; ``with_interval`` leaves out all that have no interval. A number for ranking:
+    figures in their own units stand in the tables.
 
     An arm without earlier rows (`joint`) is measured against the control's.
     """
     parts: list[Floats] = []
-    shots = book.shots[0]
     if rule.then == BY_CHANGE:
-        for members in book.group_keys(shots).values():
-            keys = [key for key in members if book.tasks[key].has_headroom]
+        for members in book.group_keys().values():
+            able = [key for key in members if book.tasks[key].has_headroom]
+            keys = _backed(book, able, with_interval=with_interval)
             if keys:
                 now_NT = _last_row(book, arm, seed, keys)
                 loss_NPT = formulas.relative_loss(now_NT[:, None], book.base(arm, seed, keys))
                 parts += _by_unit(book, keys, loss_NPT[:, 0])
-    taught = [key for key in book.phase_keys(shots) if (book.taught_in(key) or 0) < book.num_phases]
+    taught = _backed(book, _taught_earlier(book), with_interval=with_interval)
     if taught:
         best_NT = best_earlier(book, arm, seed, taught)
         now_NT = _last_row(book, arm, seed, taught)
@@ -187,6 +197,23 @@ def lost(book: ScoreBook, arm: str, seed: int, rule: Rule) -> Floats:
     return mean_N
 
 
+def unranked(book: ScoreBook, rule: Rule) -> list[TaskKey]:
+    """Tasks that could show a loss by the rule but have no interval."""
+    groups = book.group_keys().values() if rule.then == BY_CHANGE else ()
+    able = [key for members in groups for key in members if book.tasks[key].has_headroom]
+    found = [*able, *_taught_earlier(book)]
+    return [key for key in dict.fromkeys(found) if not book.tasks[key].has_interval]
+
+
+def _taught_earlier(book: ScoreBook) -> list[TaskKey]:
+    return [key for key in book.phase_keys() if (book.taught_in(key) or 0) < book.num_phases]
+
+
+def _backed(book: ScoreBook, keys: list[TaskKey], *, with_interval: bool) -> list[TaskKey]:
+    facts = [book.tasks[key] for key in keys]
+    return [one.key for one in facts if (one.has_interval if with_interval else one.num_sources)]
+
+
 def _last_row(book: ScoreBook, arm: str, seed: int, keys: list[TaskKey]) -> Floats:
     return book.matrix(arm, seed, keys, book.num_phases)[:, -1]
 
@@ -195,8 +222,9 @@ def best_earlier(book: ScoreBook, arm: str, seed: int, keys: list[TaskKey]) -> F
     """The best score of each task before the last phase, the control's where the arm has none."""
     last = book.num_phases
     best_NT: Floats = book.matrix(arm, seed, keys, last - 1).max(axis=1)
-    if np.isnan(best_NT[0]).any() and book.control:
-        best_NT = book.matrix(book.control, seed, keys, last - 1).max(axis=1)
+    control = book.control_of(arm)
+    if np.isnan(best_NT[0]).any() and control:
+        best_NT = book.matrix(control, seed, keys, last - 1).max(axis=1)
     return best_NT
 
 

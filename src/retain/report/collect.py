@@ -1,11 +1,9 @@
 """What the finished steps of a graph say, as the plain data that a report is made of."""
 
 import json
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
-from importlib.metadata import version
 from math import log
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,13 @@ from retain.report.results import (
 from retain.steps.step import Step
 from retain.steps.store import Store
 
-LIBRARIES = ("torch", "transformers", "lm_eval", "numpy")
+SHOWN_VERSIONS = ("python", "retain", "torch", "transformers", "lm-eval", "numpy")
+"""What the page shows of the versions in the records of steps."""
+
+SAME_VERSIONS = ("torch", "transformers")
+"""Libraries whose versions change figures: a run whose steps had several is warned of."""
+
+Record = Mapping[str, Any]
 
 
 def collect(
@@ -67,6 +71,7 @@ def collect(
             items |= _items(row, step, store)
             samples += _samples(row, task, step, store)
     trained = [row for row in graph.rows if row.train is not None]
+    records = [store.record(step) for step in graph.steps]
     return Results(
         name=resolved.recipe.name,
         recipe=resolved.recipe.resolved(),
@@ -80,6 +85,8 @@ def collect(
                 name=name,
                 methods=tuple(m.name for m in cell.recipe.arms[cell.base_arm].methods),
                 description=_description(cell),
+                base_arm=cell.base_arm,
+                swept=cell.swept,
             )
             for name, cell in arms.items()
         ),
@@ -92,9 +99,9 @@ def collect(
         training=tuple(_facts(row, store) for row in trained),
         samples=tuple(samples),
         data=tuple(_data(graph, store)),
-        environment=_environment(trained, store),
+        environment=environment(records),
         command=command,
-        notes=(*_origins(resolved), *_notes(graph, store)),
+        notes=(*_origins(resolved), *_notes(graph, records), *unlike(records)),
     )
 
 
@@ -224,16 +231,41 @@ def _data(graph: Graph, store: Store) -> Iterator[DataFacts]:
         )
 
 
-def _environment(trained: list[Row], store: Store) -> dict[str, str]:
-    records = [store.record(row.train) for row in trained if row.train is not None]
+def environment(records: Sequence[Record]) -> dict[str, str]:
+    """What the steps of a run ran on, as their records say: not what is installed today."""
+    found = {name: _told(records, name) for name in ("device", "precision", "threads")}
+    packed = dict.fromkeys(r["facts"]["packed"] for r in records if "packed" in r["facts"])
+    found["sequences"] = ["packed" if one else "one by one" for one in packed]
+    found |= {name: _versions(records, name) for name in SHOWN_VERSIONS}
+    return {name: ", ".join(values) for name, values in found.items() if values}
+
+
+def unlike(records: Sequence[Record]) -> list[str]:
+    """Warnings where steps of one run ran on unlike devices, threads or libraries."""
+    found = {"device": _told(records, "device"), "number of threads": _told(records, "threads")}
+    found |= {f"version of {name}": _versions(records, name) for name in SAME_VERSIONS}
+    return [
+        f"The steps of this run had more than one {name}: {', '.join(values)}. Figures may differ "
+        "for that reason alone."
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+
+
+def _told(records: Sequence[Record], name: str) -> list[str]:
+    """Every value of a fact, in the order of steps.
+
+    Training calls its threads num_threads; a device is told by its type, as training writes it.
+    """
+    names = ("num_threads", name) if name == "threads" else (name,)
     facts = [record["facts"] for record in records]
-    return {
-        "device": _several(str(one["device"]) for one in facts),
-        "precision": _several(str(one["precision"]) for one in facts),
-        "threads": _several(str(one["num_threads"]) for one in facts),
-        "python": platform.python_version(),
-        **{name.replace("_", "-"): version(name) for name in LIBRARIES},
-    }
+    values = [str(one[key]) for one in facts for key in names if key in one]
+    return list(dict.fromkeys(v.partition(":")[0] if name == "device" else v for v in values))
+
+
+def _versions(records: Sequence[Record], name: str) -> list[str]:
+    versions = [record["versions"] for record in records]
+    return list(dict.fromkeys(str(one[name]) for one in versions if name in one))
 
 
 def _groups(resolved: Resolved) -> dict[str, tuple[str, ...]]:
@@ -262,20 +294,15 @@ def _origins(resolved: Resolved) -> Iterator[str]:
             )
 
 
-def _notes(graph: Graph, store: Store) -> tuple[str, ...]:
-    """Warnings of every step, each once: cut prompts, plain paths, mixed devices."""
+def _notes(graph: Graph, records: Sequence[Record]) -> tuple[str, ...]:
+    """Warnings of every step, each once: cut prompts, plain paths."""
     notes: dict[str, None] = {}
-    for step in graph.steps:
-        for note in store.record(step)["facts"].get("notes", ()):
+    for record in records:
+        for note in record["facts"].get("notes", ()):
             notes.setdefault(note)
     for row in graph.rows:
         for note in row.planned.notes if row.planned else ():
             notes.setdefault(note)
-    devices = {
-        store.record(row.train)["facts"]["device"] for row in graph.rows if row.train is not None
-    }
-    if len(devices) > 1:
-        notes.setdefault(f"Arms were trained on different devices: {', '.join(sorted(devices))}.")
     return tuple(notes)
 
 
@@ -299,10 +326,6 @@ def _short(value: Any) -> str:
     """A method's value in a few characters: a declared past by the name of its data."""
     role = getattr(value, "role", None)
     return str(value) if role is None else str(role).removeprefix("extra:")
-
-
-def _several(values: Iterator[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
 
 
 def _read(path: Path) -> Any:

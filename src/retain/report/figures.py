@@ -4,6 +4,7 @@ Drawn with matplotlib's own objects, without its global state; the same results 
 bytes, since dates and random identifiers are left out.
 """
 
+import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from retain.report.heat import Cell, HeatMap, heat_maps
 from retain.report.planes import Panel, Point, panels
 from retain.report.scorebook import ScoreBook
 from retain.report.text import visible
+from retain.steps.durable import TEMPORARY, fsync, make_folder, remove_tree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,18 +55,40 @@ DOTS_PER_INCH = 144
 
 
 def draw_figures(analysis: Analysis, folder: Path) -> list[Path]:
-    """Write every picture of the page as PNG and SVG.
+    """Write every picture of the page as PNG and SVG; pictures of a former run go.
+
+    They are drawn in a folder beside, which then takes the place of ``folder``.
 
     Args:
         analysis: What to draw.
-        folder: Where to; made if it is missing.
+        folder: Where to; all that was in it before is removed.
 
     Returns:
         The files, in the order written: planes, scores and loss of each variant.
     """
+    make_folder(folder.parent)
+    building = folder.with_name(f"{TEMPORARY}-{folder.name}-{secrets.token_hex(4)}")
+    make_folder(building)
+    try:
+        names = _draw(analysis, building)
+        for name in names:
+            fsync(building / name)
+        fsync(building)
+        if folder.exists():
+            remove_tree(folder)
+        building.rename(folder)
+    except BaseException:
+        if building.exists():
+            remove_tree(building)
+        raise
+    fsync(folder.parent)
+    return [folder / name for name in names]
+
+
+def _draw(analysis: Analysis, folder: Path) -> list[str]:
+    """Names of the files, in the order written."""
     import matplotlib
 
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # a name in a script that matplotlib's own font lacks is drawn as boxes; the page has it
@@ -78,7 +102,7 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Path]:
                         {"Software": None} if kind == "png" else {"Date": None}
                     )
                     figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata, format=kind)
-                    written.append(path)
+                    written.append(path.name)
     return written
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retain.measure.forgetting import flips
-from retain.measure.statistics import generator, resampled_scores
+from retain.measure.statistics import MIN_CLUSTERS, generator, num_clusters, resampled_scores
 from retain.report.results import Checkpoint, Items, TaskKey
 from retain.report.scorebook import Floats, ScoreBook
 
@@ -53,6 +53,8 @@ def _resampled(
         told += flips(before_I, after_I)
     sources = next(iter(items.values())).groups
     draws_RB = resampled_scores(np.stack(rows), generator("items", *key), clusters_I=sources)
+    if num_clusters(sources) < MIN_CLUSTERS:
+        draws_RB[:] = np.nan  # as ScoreBook does: no interval
     sampled_RN = np.concatenate([np.array(told)[:, None], draws_RB], axis=1)
     return {
         where: SampledFlips(sampled_RN[2 * place], sampled_RN[2 * place + 1], since)

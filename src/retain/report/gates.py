@@ -2,8 +2,8 @@
 
 ``{measure: change_from_base, task: embedded_boolq, arms: [replay], below: -0.02}``; a ``group`` may
 stand for the task, ``above`` for ``below``, and ``phase``, ``metric``, ``num_fewshot``, ``variant``
-narrow it. Without them it is the last phase, the main metric, the fewest shots, every variant;
-without task and group every task.
+narrow it. Without them it is the last phase, the main metric, each task's fewest shots, every
+variant; without task and group every task.
 """
 
 import math
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from retain.errors import RecipeError, did_you_mean
 from retain.report.measured import KNOWN
 from retain.report.scorebook import ScoreBook
-from retain.report.tables import MeasureRow, cell
+from retain.report.tables import MeasureRow, at_fewest_shots, cell
 
 Gate = Mapping[str, object]
 
@@ -88,6 +88,7 @@ def _failed(gate: Gate, book: ScoreBook, rows: Sequence[MeasureRow]) -> list[Fai
     failed = []
     for arm in _arms(gate, book):
         found = [row for row in rows if row.arm == arm and _is_meant(row, gate, book)]
+        found = found if "num_fewshot" in gate else at_fewest_shots(found)
         if not found:
             told = f"{arm}: {gate['measure']} of {_subject(gate)} was not measured"
             failed.append(_failure(book, arm, math.nan, told))
@@ -126,7 +127,7 @@ def _is_meant(row: MeasureRow, gate: Gate, book: ScoreBook) -> bool:
         and row.measure == gate["measure"]
         and (row.phase == wanted_phase or at_row_0)
         and (row.seed is None) == (len(book.seeds) > 1)
-        and row.num_fewshot == gate.get("num_fewshot", book.shots[0])
+        and row.num_fewshot == gate.get("num_fewshot", row.num_fewshot)
         and _is_subject(row, gate, book)
     )
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -27,10 +28,12 @@ from retain.report.scorebook import PHASES, Floats, ScoreBook, interval
 def phase_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
     """Forgetting, transfer, average and learning score of the taught tasks, after each phase.
 
-    Nothing is given for a number of shots at which some phase's task was not scored.
+    Given for each task's fewest shots, then for every number of shots at which the tasks of all
+    phases were scored.
     """
-    for num_fewshot in book.shots:
-        keys = book.phase_keys(num_fewshot)
+    fewest = book.phase_keys()
+    others = [book.phase_keys(num_fewshot) for num_fewshot in book.shots]
+    for keys in [fewest, *(keys for keys in others if keys != fewest)]:
         if len(keys) == book.num_phases:
             for phase in range(1, book.num_phases + 1):
                 yield from _after_phase(book, arm, seed, phase, keys[:phase])
@@ -60,13 +63,19 @@ def _after_phase(
 
 
 def group_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
-    """Change from base and FG of each group, over its tasks that have headroom."""
-    for num_fewshot in book.shots:
-        for group, members in book.group_keys(num_fewshot).items():
-            keys = [key for key in members if book.tasks[key].has_headroom]
-            if keys:
-                yield from _change(book, arm, seed, group, keys)
-            yield from _fg(book, arm, seed, group, members)
+    """Change from base and FG of each group, over its tasks that have headroom.
+
+    Given for each task's fewest shots, then for every number of shots, over the tasks scored at it.
+    """
+    fewest = book.group_keys()
+    others = [book.group_keys(num_fewshot) for num_fewshot in book.shots]
+    for group, members in chain(fewest.items(), *(keys.items() for keys in others)):
+        if members is not fewest[group] and members == fewest[group]:
+            continue
+        keys = [key for key in members if book.tasks[key].has_headroom]
+        if keys:
+            yield from _change(book, arm, seed, group, keys)
+        yield from _fg(book, arm, seed, group, members)
 
 
 def _change(

@@ -69,6 +69,11 @@ class Column:
         return [f"{name} {number(value)}" for name, value in known if value is not None]
 
     @property
+    def no_interval(self) -> str:
+        """Why its changes have no interval; empty when they have, or without items."""
+        return self.facts.no_interval if self.facts.num_sources else ""
+
+    @property
     def is_without_headroom(self) -> bool:
         """Whether row 0 says nothing of what could be lost; a taught task is about learning."""
         return not self.facts.has_headroom and not self.is_taught
@@ -98,7 +103,7 @@ def heat_maps(book: ScoreBook) -> list[HeatMap]:
     columns = tuple(
         Column(facts=facts, is_taught=book.taught_in(key) is not None)
         for key, facts in book.tasks.items()
-        if facts.is_main and key.num_fewshot == book.shots[0]
+        if book.is_shown(key)
     )
     scales = [_scale(book, column.facts) for column in columns]
     return [

@@ -64,7 +64,8 @@ class Measured:
 
     Attributes:
         group: The group, or the group of the task.
-        key: Of the task; for a figure of a group, a key without task and metric.
+        key: Of the task; for a figure of a group, a key without task and metric, with the fewest
+            shots of its tasks.
         sampled: The figure and its resamples, shape (N,).
         unit: What the figure counts; starts with "-" where the score was turned round.
         num_items: Items behind the figure, over all its tasks.
@@ -118,7 +119,7 @@ def of_group(
         yield Measured(
             phase_index=phase_index,
             group=group,
-            key=TaskKey("", "", keys[0].num_fewshot),
+            key=TaskKey("", "", min(key.num_fewshot for key in same)),
             measure=measure,
             sampled=mean_N,
             unit=unit,

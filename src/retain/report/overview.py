@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from retain.report.analysis import Analysis
 from retain.report.results import Arm, Sample, TrainFacts
 from retain.report.scorebook import ScoreBook
-from retain.report.tables import MeasureRow
+from retain.report.tables import MeasureRow, at_fewest_shots
 from retain.report.text import ends, number, signed, task_name
 
 MEASURE_WORDS = {
@@ -97,7 +97,7 @@ class MeasureLine:
 
 def measure_lines(analysis: Analysis, book: ScoreBook) -> list[MeasureLine]:
     """Measures after the last phase: of groups, and the flips and learnt of single tasks."""
-    rows = [row for row in analysis.measures if _is_shown(row, book)]
+    rows = at_fewest_shots(row for row in analysis.measures if _is_shown(row, book))
     order = list(MEASURE_WORDS)
     by_line: dict[tuple[str, str, str, str], dict[str, MeasureRow]] = {}
     for row in sorted(rows, key=lambda row: order.index(row.measure)):
@@ -114,7 +114,6 @@ def _is_shown(row: MeasureRow, book: ScoreBook) -> bool:
         and row.phase_index == book.num_phases
         and row.measure in MEASURE_WORDS
         and (row.seed is None) == (len(book.seeds) > 1)
-        and row.num_fewshot == book.shots[0]
         and (row.task == "" or (row.measure in single and main is not None))
         and (main is None or row.metric == main.metric)
     )
@@ -124,7 +123,7 @@ def _line(book: ScoreBook, by_arm: Mapping[str, MeasureRow]) -> MeasureLine:
     first = next(iter(by_arm.values()))
     name, hint = MEASURE_WORDS[first.measure]
     if first.measure == "learnt":
-        hint = f"share of what {book.control} learnt"
+        hint = f"share of what {book.told_control} learnt"
     elif first.task:
         since = "just learnt" if first.versus == "just_learnt" else "row 0"
         hint = f"{hint}, since {since}"

@@ -58,10 +58,10 @@ def panels(book: ScoreBook) -> list[Panel]:
     newest = new_task(book)
     if newest is None:
         return []
-    shots, last = book.shots[0], book.num_phases
-    taught = [key for key in book.phase_keys(shots) if (book.taught_in(key) or last) < last]
+    last = book.num_phases
+    taught = [key for key in book.phase_keys() if (book.taught_in(key) or last) < last]
     found = [_panel(book, "earlier phases", keys, newest) for keys in _by_unit(book, taught)]
-    for group, members in book.group_keys(shots).items():
+    for group, members in book.group_keys().items():
         keys = [key for key in members if book.tasks[key].has_headroom]
         found += [_panel(book, group, same, newest) for same in _by_unit(book, keys)]
     return [panel for panel in found if panel.points]
@@ -77,7 +77,7 @@ def _panel(book: ScoreBook, group: str, keys: list[TaskKey], newest: TaskKey) ->
     metric = metric_name(keys[0].metric)
     title = task_name(keys[0].task) if len(keys) == 1 else f"{group}, mean of {len(keys)} tasks"
     against = "the best earlier phase" if is_taught else "the base model"
-    share = f"learnt of {task_name(newest.task)}, share of what {book.control} learnt"
+    share = f"learnt of {task_name(newest.task)}, share of what {book.told_control} learnt"
     unit = f"learnt of {task_name(newest.task)}, {metric_name(newest.metric)}"
     points = [_point(book, arm, place, keys, newest) for place, arm in enumerate(book.arms)]
     return Panel(
@@ -94,7 +94,7 @@ def _point(book: ScoreBook, arm: Arm, place: int, keys: list[TaskKey], newest: T
     learnt_N = mean_over_seeds(learnt_by_seed, "learnt")
     lost_N = mean_over_seeds(lost_by_seed, "lost")
     pairs = zip(learnt_by_seed, lost_by_seed, strict=True)
-    is_fixed = arm.name == book.control and _is_share(book, newest)
+    is_fixed = arm.name == book.control_of(arm.name) and _is_share(book, newest)
     return Point(
         arm=arm,
         place=place,
@@ -108,9 +108,10 @@ def _point(book: ScoreBook, arm: Arm, place: int, keys: list[TaskKey], newest: T
 
 def _is_share(book: ScoreBook, newest: TaskKey) -> bool:
     """Whether the first axis can be a share of the control's gain; else it is the gain itself."""
-    control = book.control
-    return control is not None and not any(
-        np.isnan(figure(learnt(book, control, seed, book.num_phases, newest)))
+    controls = {book.control_of(arm.name) for arm in book.arms}
+    return not any(
+        control is None or np.isnan(figure(learnt(book, control, seed, book.num_phases, newest)))
+        for control in controls
         for seed in book.seeds
     )
 

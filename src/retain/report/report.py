@@ -1,4 +1,4 @@
-"""Write everything a run shows: scores.csv, measures.csv, report.html, figures."""
+"""Write everything a run shows: scores.csv, measures.csv, figures, and report.html last."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from retain.report.figures import draw_figures
 from retain.report.page import render
 from retain.report.results import Results
 from retain.report.tables import measures_csv, scores_csv
-from retain.steps.durable import write_file
+from retain.steps.durable import write_file, writing
 
 
 def write_report(results: Results, folder: Path) -> Analysis:
@@ -23,11 +23,13 @@ def write_report(results: Results, folder: Path) -> Analysis:
     Raises:
         DataError: See `analyse`.
         RecipeError: See `analyse`.
+        StoreError: If the disk is full or the folder cannot be written to.
     """
     analysis = analyse(results, choose_arms(results))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
-    write_file(folder / "measures.csv", measures_csv(analysis.measures))
-    write_file(folder / "report.html", render(analysis))
-    draw_figures(analysis, folder / "figures")
+    page = render(analysis)
+    with writing(folder):
+        write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
+        write_file(folder / "measures.csv", measures_csv(analysis.measures))
+        draw_figures(analysis, folder / "figures")
+        write_file(folder / "report.html", page)
     return analysis

@@ -141,11 +141,15 @@ class Arm:
     Attributes:
         methods: Names of its methods; empty for plain training (at whatever rate).
         description: One line for the reader, such as "experience_replay, share 0.05".
+        base_arm: Name in the recipe, where a sweep made several arms of one; empty: ``name``.
+        swept: The sweep's names and values that this arm was run with.
     """
 
     name: str
     methods: tuple[str, ...] = ()
     description: str = ""
+    base_arm: str = ""
+    swept: tuple[tuple[str, Any], ...] = ()
 
     @property
     def is_reference(self) -> bool:

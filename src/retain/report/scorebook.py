@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from retain.errors import DataError
 from retain.measure.forgetting import oriented
 from retain.measure.statistics import (
+    MIN_CLUSTERS,
     NUM_RESAMPLES,
     Interval,
     generator,
     is_above,
+    num_clusters,
     over_seeds,
     percentile_interval,
     ratio_of_sums,
@@ -29,6 +31,7 @@ from retain.measure.statistics import (
 )
 from retain.report.results import (
     BASE_PHASE,
+    Arm,
     Checkpoint,
     ItemKey,
     Items,
@@ -58,6 +61,7 @@ class TaskFacts:
         unit: Of the metric as it is; see `oriented_unit`.
         has_headroom: False when row 0 is not above chance and majority class at 95 %; True where
             there is no such level. Tasks without headroom stay out of means.
+        num_sources: Source items that its items come from; 0 when the score came without items.
     """
 
     key: TaskKey
@@ -68,6 +72,22 @@ class TaskFacts:
     majority: float | None
     num_items: int
     has_headroom: bool
+    num_sources: int
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether its scores have intervals: enough source items (`MIN_CLUSTERS`) behind them."""
+        return self.num_sources >= MIN_CLUSTERS
+
+    @property
+    def no_interval(self) -> str:
+        """Why its scores have no interval; empty when they have."""
+        if self.has_interval:
+            return ""
+        if not self.num_sources:
+            return "no items"
+        sources = f"{self.num_sources} source item" + "s" * (self.num_sources > 1)
+        return f"{sources}, fewer than {MIN_CLUSTERS}"
 
     @property
     def oriented_unit(self) -> str:
@@ -133,9 +153,42 @@ class ScoreBook:
 
     @cached_property
     def control(self) -> str | None:
-        """The arm that others are compared with: `none`, else the first plain one, if any."""
+        """The arm that others are compared with: `none`, else the first plain one, if any.
+
+        In a sweep an arm may have a control of its own; see `control_of`.
+        """
         plain = [arm.name for arm in self.arms if arm.is_plain]
         return CONTROL if CONTROL in plain else next(iter(plain), None)
+
+    def control_of(self, arm: str) -> str | None:
+        """What an arm is compared with: `none` at the same swept values, else `control`.
+
+        Of several that fit (`none` need not feel every swept value) the one that shares most.
+        """
+        return self._controls.get(arm, self.control)
+
+    @cached_property
+    def _controls(self) -> dict[str, str | None]:
+        return {arm.name: self._control_of(arm) for arm in self.arms}
+
+    def _control_of(self, arm: Arm) -> str | None:
+        fits = [
+            one
+            for one in self.arms
+            if one.is_plain
+            and (one.base_arm or one.name) == CONTROL
+            and all(pair in arm.swept for pair in one.swept)
+        ]
+        best = max(fits, key=lambda one: len(one.swept), default=None)
+        return self.control if best is None else best.name
+
+    @cached_property
+    def told_control(self) -> str:
+        """The control for people: its name, where all arms have the same one."""
+        names = {self.control_of(arm.name) for arm in self.arms if not arm.is_reference}
+        if len(names) > 1:
+            return f"{CONTROL} at the same swept values"
+        return next(iter(names), None) or ""
 
     @cached_property
     def shots(self) -> tuple[int, ...]:
@@ -181,20 +234,30 @@ class ScoreBook:
             where.checkpoint: items for where, items in self._items.items() if where.task == key
         }
 
-    def main_key(self, task: str, num_fewshot: int) -> TaskKey | None:
-        """The task's main metric at this many shots, if it was scored."""
-        for key, facts in self.tasks.items():
-            if key.task == task and key.num_fewshot == num_fewshot and facts.is_main:
-                return key
-        return None
+    def main_key(self, task: str, num_fewshot: int | None = None) -> TaskKey | None:
+        """The task's main metric at this many shots, if it was scored.
 
-    def phase_keys(self, num_fewshot: int) -> list[TaskKey]:
-        """The phases' own tasks in the order taught, by main metric; unscored ones are left out."""
+        None means the fewest shots this task was scored at, which need not be another task's: texts
+        are scored without examples whatever the recipe asks of the others.
+        """
+        found = [
+            key
+            for key, facts in self.tasks.items()
+            if key.task == task and facts.is_main and num_fewshot in (None, key.num_fewshot)
+        ]
+        return min(found, key=lambda key: key.num_fewshot, default=None)
+
+    def is_shown(self, key: TaskKey) -> bool:
+        """Whether it is its task's main metric at that task's fewest shots."""
+        return key == self.main_key(key.task)
+
+    def phase_keys(self, num_fewshot: int | None = None) -> list[TaskKey]:
+        """The phases' own tasks in the order taught, as `main_key`; unscored ones are left out."""
         found = [self.main_key(phase_task(name), num_fewshot) for name in self.variant.phases]
         return [key for key in found if key is not None]
 
-    def group_keys(self, num_fewshot: int) -> dict[str, list[TaskKey]]:
-        """Group to main metrics; tasks in no group are "other" when the recipe has no groups."""
+    def group_keys(self, num_fewshot: int | None = None) -> dict[str, list[TaskKey]]:
+        """Group to keys as `main_key`; tasks in no group are "other" when there are no groups."""
         keys = {
             name: [key for task in tasks if (key := self.main_key(task, num_fewshot))]
             for name, tasks in self._groups().items()
@@ -233,8 +296,7 @@ class ScoreBook:
         for row in rows:
             value = oriented(np.array(row.value), row.higher_is_better)
             self._scores[row.checkpoint, key] = without_resamples(float(value))
-        if with_items:
-            self._resample(key, with_items)
+        num_sources = self._resample(key, with_items) if with_items else 0
         first = min(rows, key=lambda row: row.phase_index)
         self.tasks[key] = TaskFacts(
             key=key,
@@ -245,15 +307,23 @@ class ScoreBook:
             majority=first.majority,
             num_items=first.num_items,
             has_headroom=self._has_headroom(first, key),
+            num_sources=num_sources,
         )
 
-    def _resample(self, key: TaskKey, rows: list[ScoreRow]) -> None:
-        """Resample the items of one task once, for all its checkpoints together."""
+    def _resample(self, key: TaskKey, rows: list[ScoreRow]) -> int:
+        """Resample the items of one task once, for all its checkpoints together.
+
+        Returns:
+            The number of source items; with fewer than `MIN_CLUSTERS` nothing is resampled.
+        """
         all_items = [self._items[ItemKey(row.checkpoint, key)] for row in rows]
         first = all_items[0]
         for row, items in zip(rows, all_items, strict=True):
             _check_same_items(row, items, rows[0], first)
             _check_adds_up(row, items)
+        num_sources = num_clusters(first.groups)
+        if num_sources < MIN_CLUSTERS:
+            return num_sources
         draws_RB = resampled_scores(
             np.stack([items.values for items in all_items]),
             generator("items", *key),
@@ -262,6 +332,7 @@ class ScoreBook:
         )
         for row, draws_B in zip(rows, draws_RB, strict=True):
             self._scores[row.checkpoint, key][1:] = oriented(draws_B, row.higher_is_better)
+        return num_sources
 
     def _has_headroom(self, row: ScoreRow, key: TaskKey) -> bool:
         level = max((x for x in (row.chance, row.majority) if x is not None), default=None)

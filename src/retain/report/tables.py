@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields, replace
+from itertools import chain
 
 import numpy as np
 
@@ -96,10 +97,28 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
 
 
 def arm_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> Iterator[Measured]:
-    """All measures of one arm and seed; the same ones in the same order for every seed."""
-    yield from task_measures(book, arm, seed, all_flips)
-    yield from phase_measures(book, arm, seed)
-    yield from group_measures(book, arm, seed)
+    """All measures of one arm and seed, each once; the same in the same order for every seed."""
+    told = set()
+    for one in chain(
+        task_measures(book, arm, seed, all_flips),
+        phase_measures(book, arm, seed),
+        group_measures(book, arm, seed),
+    ):
+        name = (one.phase_index, one.group, one.key, one.measure, one.unit)
+        if name not in told:
+            told.add(name)
+            yield one
+
+
+def at_fewest_shots(rows: Iterable[MeasureRow]) -> list[MeasureRow]:
+    """Of rows that differ in the number of shots alone, the one with the fewest."""
+    found: dict[tuple[object, ...], MeasureRow] = {}
+    for row in rows:
+        where = (row.variant, row.arm, row.seed, row.phase_index)
+        name = (*where, row.group, row.task, row.metric, row.measure, row.unit)
+        if name not in found or row.num_fewshot < found[name].num_fewshot:
+            found[name] = row
+    return list(found.values())
 
 
 def scores_csv(rows: Iterable[ScoreRow]) -> str:
@@ -168,5 +187,7 @@ def _row(book: ScoreBook, arm: str, seed: int | None, one: Measured) -> MeasureR
         ci_high=ends.high,
         num_items=one.num_items,
         num_seeds=1,
-        versus=(book.control or "") if one.measure.versus == "control" else one.measure.versus,
+        versus=(book.control_of(arm) or "")
+        if one.measure.versus == "control"
+        else one.measure.versus,
     )

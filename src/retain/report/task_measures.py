@@ -38,8 +38,9 @@ def task_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> 
         for phase in range(1, book.num_phases + 1):
             now_N = book.score(arm, seed, phase, key)
             yield of_task(book, phase, key, CHANGE, now_N - base_N)
-            if book.control not in (None, arm):
-                apart_N = now_N - book.score(book.control, seed, phase, key)
+            control = book.control_of(arm)
+            if control not in (None, arm):
+                apart_N = now_N - book.score(control, seed, phase, key)
                 yield of_task(book, phase, key, DIFFERENCE, apart_N)
             if book.taught_in(key) == phase:
                 share_N = learnt(book, arm, seed, phase, key)
@@ -58,10 +59,11 @@ def learnt(book: ScoreBook, arm: str, seed: int, phase_index: int, key: TaskKey)
     another first phase, is held to the same rule. Refused (NaN) where the control's gain is not
     above 0 beyond its interval.
     """
-    if book.control is None:
+    control = book.control_of(arm)
+    if control is None:
         return MISSING
-    before_N = book.score(book.control, seed, phase_index - 1, key)
-    control_N = book.score(book.control, seed, phase_index, key)
+    before_N = book.score(control, seed, phase_index - 1, key)
+    control_N = book.score(control, seed, phase_index, key)
     if not interval(control_N - before_N).is_above_zero:
         return MISSING
     return formulas.learnt(book.score(arm, seed, phase_index, key), before_N, control_N)

@@ -2,7 +2,9 @@
 
 The arm is chosen on `select` items (see `choice`); every figure said here is of `report` items. A
 remedy is named only if it loses less than the best plain rate beyond the paired interval, at nearly
-equal learnt new task; otherwise the plain rate is the answer.
+equal learnt new task: it must be eligible by the rule on `select` items, and on `report` items the
+paired interval of its gain less the rule's share of the plain rate's gain must not lie wholly below
+0. Otherwise the plain rate is the answer.
 """
 
 import math
@@ -10,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retain.measure.statistics import Interval
-from retain.report.choice import Choice, Rule, new_task, standing
+from retain.report.choice import Choice, Rule, new_task, standing, unranked
 from retain.report.gates import FailedGate
 from retain.report.results import Checkpoint, Results, TaskKey
 from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
@@ -100,7 +102,9 @@ def judge(
     arm, why = _settle(results, book, choice, rule)
     gain_N = standing(book, arm, rule).gain
     if not interval(gain_N).known:
-        return _none(book, f"What `{arm}` learnt of {_new(book)} has no interval: no items.")
+        key = new_task(book)
+        reason = (key and book.tasks[key].no_interval) or "no items at some checkpoint"
+        return _none(book, f"What `{arm}` learnt of {_new(book)} has no interval: {reason}.")
     if not interval(gain_N).is_above_zero:
         return _none(book, f"Even `{arm}` learnt nothing of {_new(book)} beyond its interval.")
     stopped = [
@@ -120,9 +124,28 @@ def judge(
         headline=f"Ship “{arm}”",
         ship=_ship_sentence(book, arm),
         breaks=_breaks_sentence(book, arm),
-        why=why,
-        caveat=caveat(book),
+        why=f"{why} {_not_chosen_by(book, choice)}".rstrip(),
+        caveat=f"{caveat(book)} {_one_seed(book, seed, path)}".rstrip(),
     )
+
+
+def _one_seed(book: ScoreBook, seed: int, path: str) -> str:
+    if len(book.seeds) == 1 or not path:
+        return ""
+    return (
+        f"The model at the path is that of seed {seed} alone, the best single seed on `select` "
+        "items; the figures are not its own."
+    )
+
+
+def _not_chosen_by(book: ScoreBook, choice: Choice) -> str:
+    """What had no part in the choice, for want of `select` items."""
+    members = [key.task for keys in book.group_keys().values() for key in keys]
+    without = [task for task in dict.fromkeys(members) if task not in choice.scored]
+    if not without:
+        return ""
+    told = listed([task_name(task) for task in without])
+    return f"No `select` items of {told}: what was lost of them had no part in choosing the arm."
 
 
 def caveat(book: ScoreBook) -> str:
@@ -149,11 +172,7 @@ def moves(book: ScoreBook, arm: str) -> list[Move]:
 
 def _old_tasks(book: ScoreBook) -> list[TaskKey]:
     newest = new_task(book)
-    return [
-        key
-        for key, facts in book.tasks.items()
-        if facts.is_main and key.num_fewshot == book.shots[0] and key != newest
-    ]
+    return [key for key in book.tasks if book.is_shown(key) and key != newest]
 
 
 def _can_show_loss(book: ScoreBook, key: TaskKey) -> bool:
@@ -186,8 +205,10 @@ def _settle(results: Results, book: ScoreBook, choice: Choice, rule: Rule) -> tu
     """The arm to name, given what the report items say of the choice, and why."""
     assert choice.arm is not None
     if choice.remedy is None or choice.plain is None:
-        return choice.arm, "There was nothing else to choose from by the recipe's rule."
-    plain, remedy = (standing(book, name, rule) for name in (choice.plain, choice.remedy))
+        return choice.arm, _alone(book, choice)
+    plain, remedy = (
+        standing(book, name, rule, with_interval=True) for name in (choice.plain, choice.remedy)
+    )
     apart_N = remedy.lost - plain.lost
     losses = (
         f"mean relative loss {number(figure(remedy.lost))} against {number(figure(plain.lost))}, "
@@ -198,19 +219,46 @@ def _settle(results: Results, book: ScoreBook, choice: Choice, rule: Rule) -> tu
             choice.remedy,
             f"No plain rate learnt nearly as much as `{choice.remedy}` ({losses}).",
         )
+    if interval(remedy.gain - rule.learnt_share * plain.gain).is_below_zero:
+        return choice.plain, (
+            f"`{choice.remedy}`, the best remedy on `select` items, learnt clearly less than "
+            f"{rule.learnt_share:g} of what `{choice.plain}` learnt of {_new(book)}. "
+            f"{_plain_answer(results, book, choice.plain)}"
+        )
     if interval(apart_N).is_below_zero:
         return choice.remedy, (
             f"At nearly equal learnt {_new(book)}, `{choice.remedy}` lost less than the best plain "
             f"rate, `{choice.plain}`, beyond the paired interval: {losses}."
         )
     if not interval(apart_N).known:
-        return choice.plain, (
-            "Nothing that was scored tells what any arm lost: no task of a group has headroom, and "
-            f"no earlier phase was taught. {_plain_answer(results, book, choice.plain)}"
-        )
+        told = _loss_unknown(book, rule)
+        return choice.plain, f"{told} {_plain_answer(results, book, choice.plain)}"
     return choice.plain, (
         f"No remedy beats it at nearly equal learnt {_new(book)}: the best one, `{choice.remedy}`, "
         f"has {losses}. {_plain_answer(results, book, choice.plain)}"
+    )
+
+
+def _alone(book: ScoreBook, choice: Choice) -> str:
+    """Why nothing is compared: no remedies, none that learnt enough, or no plain arm."""
+    remedies = [arm for arm in book.arms if not arm.is_plain and not arm.is_reference]
+    if choice.remedy is None and remedies:
+        return f"No remedy learnt enough of {_new(book)} to be compared, by the recipe's rule."
+    return "There was nothing else to choose from by the recipe's rule."
+
+
+def _loss_unknown(book: ScoreBook, rule: Rule) -> str:
+    """Why the losses of two arms cannot be compared."""
+    without = unranked(book, rule)
+    if without:
+        told = listed([f"{task_name(k.task)} ({book.tasks[k].no_interval})" for k in without])
+        return f"What the arms lost cannot be compared: no interval for {told}."
+    able = any(book.tasks[key].has_headroom for keys in book.group_keys().values() for key in keys)
+    if book.num_phases > 1 or able:
+        return "What the arms lost cannot be compared: not every arm was scored on every task."
+    return (
+        "Nothing that was scored tells what any arm lost: no task of a group has headroom, and "
+        "no earlier phase was taught."
     )
 
 
@@ -232,15 +280,15 @@ def _ship_sentence(book: ScoreBook, arm: str) -> str:
     assert key is not None
     facts, last = book.tasks[key], book.num_phases
     turn = 1 if facts.higher_is_better else -1
-    before = turn * figure(book.mean(book.control or arm, last - 1, key))
+    control = book.control_of(arm)
+    before = turn * figure(book.mean(control or arm, last - 1, key))
     after = turn * figure(book.mean(arm, last, key))
     moved = f"{metric_name(key.metric)} {number(before)} → {number(after)}, {facts.num_items} items"
     share_N = mean_over_seeds([learnt(book, arm, seed, last, key) for seed in book.seeds], *key)
-    if arm == book.control or math.isnan(figure(share_N)):
+    if arm == control or math.isnan(figure(share_N)):
         return f"Ship `{arm}`: it learnt {_new(book)} ({moved})."
     share = f"{number(figure(share_N), 2)} {ends(interval(share_N), 2, signs=False)}".rstrip()
-    control = f"what `{book.control}` learnt of {_new(book)}"
-    return f"Ship `{arm}`: it learnt {share} of {control} ({moved})."
+    return f"Ship `{arm}`: it learnt {share} of what `{control}` learnt of {_new(book)} ({moved})."
 
 
 def _breaks_sentence(book: ScoreBook, arm: str) -> str:
@@ -255,11 +303,18 @@ def _breaks_sentence(book: ScoreBook, arm: str) -> str:
         sentence = f"It breaks nothing that these items can show: {told}."
     else:
         sentence = "What it breaks is not known."
-    unknown = [task_name(move.key.task) for move in found if not move.interval.known]
+    unknown = [_without(book, move.key) for move in found if not move.interval.known]
     if unknown:
         sentence += f" No interval for {listed(unknown)}."
     mute = [task_name(key.task) for key in _old_tasks(book) if not _can_show_loss(book, key)]
     return sentence + (f" Without headroom to show a loss: {listed(mute)}." if mute else "")
+
+
+def _without(book: ScoreBook, key: TaskKey) -> str:
+    """A task without an interval, and why when there are items but too few sources."""
+    facts = book.tasks[key]
+    reason = f" ({facts.no_interval})" if facts.num_sources and not facts.has_interval else ""
+    return task_name(key.task) + reason
 
 
 def _others(num_tasks: int) -> str:

@@ -23,7 +23,7 @@ from retain.steps.manifest import MANIFEST, build_manifest, manifest_bytes
 
 TEMPORARY = ".tmp"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
 
 def _no_event(kind: str, path: Path) -> None:
@@ -195,8 +195,8 @@ def writing(place: Path, needed_bytes: int = 0) -> Iterator[None]:
             if error.errno not in REFUSED:
                 raise
             raise StoreError(
-                f"{place}: cannot be written ({error}). Change the permissions of the runs folder, "
-                "or choose another one."
+                f"{place}: cannot be written ({error}). Change its permissions, or choose another "
+                "folder."
             ) from error
 
 

@@ -60,7 +60,7 @@ def matching(entries: Iterable[Entry], text: str) -> list[Entry]:
     return [
         entry
         for entry in entries
-        if wanted == entry.folder
+        if entry.folder.startswith(wanted)
         or entry.folder.partition("/")[2].startswith(wanted)
         or (len(wanted) >= MIN_DIGITS and entry.fingerprint.startswith(wanted))
     ]

@@ -1,7 +1,21 @@
 """The README of a model folder: what it is, what it learnt, how to open it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says besides the figures.
+
+    Attributes:
+        base: How the base model is called; "" takes its folder's name.
+        methods: The methods that acted, in the mix too, as a recipe writes them.
+    """
+
+    base: str = ""
+    methods: tuple[Mapping[str, Any], ...] = ()
 
 
 def model_card(
@@ -20,7 +34,7 @@ def model_card(
     if remote:
         header.append(f"base_model: {base}")
     rows = [f"| {key.replace('_', ' ')} | {_shown(value)} |" for key, value in facts.items()]
-    acted = ", ".join(str(spec["method"]) for spec in methods) or "none"
+    acted = "; ".join(map(_method, methods)) or "none"
     shown_base = base if remote or base.startswith("embedded:") else base.rstrip("/").split("/")[-1]
     return "\n".join(
         [
@@ -44,6 +58,13 @@ def model_card(
             "",
         ]
     )
+
+
+def _method(entry: Mapping[str, Any]) -> str:
+    """A method with the values that are set."""
+    left_out = ("method", "phases", "VERSION")
+    values = [f"{k} {v}" for k, v in entry.items() if k not in left_out and v not in (None, (), [])]
+    return f"{entry['method']} ({', '.join(values)})"
 
 
 def _shown(value: Any) -> str:

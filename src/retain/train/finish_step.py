@@ -16,14 +16,14 @@ from retain.methods.base import History, Method
 from retain.model.load import load_model
 from retain.model.save import save
 from retain.steps.work import Work
-from retain.train.card import model_card
+from retain.train.card import CardFacts, model_card
 from retain.train.history import history
 from retain.train.step import MODEL
 
 VERSION = 1
 
 
-def run(work: Work, *, base: Path, method: Method, base_name: str = "") -> None:
+def run(work: Work, *, base: Path, method: Method, card: CardFacts | None = None) -> None:
     """Write the trained model with the weights that the method gives it.
 
     Settings: ``phase``, ``history`` (names of the earlier phases).
@@ -32,7 +32,7 @@ def run(work: Work, *, base: Path, method: Method, base_name: str = "") -> None:
         work: The running step.
         base: Folder of the base model.
         method: The method that finishes the phase.
-        base_name: What the card calls the base model; "" takes its folder's name.
+        card: What the model's card says besides the figures.
 
     Raises:
         TrainingError: If the method names what the model does not have, or gives a wrong shape.
@@ -43,8 +43,9 @@ def run(work: Work, *, base: Path, method: Method, base_name: str = "") -> None:
     model = load_model(trained)
     changed = replace_weights(method, dict(model.named_parameters()), weights)
     facts = {"changed_tensors": changed, "phase": str(settings["phase"])}
-    card = model_card(work.step.name, base_name or base.name, facts, [method.spec()])
-    save(model, trained, work.output / MODEL, card)
+    shown = card or CardFacts(base.name, (method.entry(),))
+    text = model_card(work.step.name, shown.base, facts, shown.methods)
+    save(model, trained, work.output / MODEL, text)
     (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     work.note(changed_tensors=changed)
 

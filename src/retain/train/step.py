@@ -20,7 +20,7 @@ from retain.model import cache
 from retain.model.load import Loaded
 from retain.model.save import save
 from retain.steps.work import Work
-from retain.train.card import model_card
+from retain.train.card import CardFacts, model_card
 from retain.train.hooks import Hooks
 from retain.train.loop import Point, train_phase
 from retain.train.memory import read_memories
@@ -41,7 +41,7 @@ def run(
     methods: Sequence[Method] = (),
     device: str = "auto",
     save_steps: int | None = None,
-    base_name: str = "",
+    card: CardFacts | None = None,
 ) -> None:
     """Train one phase and write its model, its curve and its facts.
 
@@ -51,7 +51,7 @@ def run(
         methods: The methods that act inside this step, in the order of the arm.
         device: ``auto``, or a device of torch.
         save_steps: Optimizer steps between snapshots; None: as often as costs under 5 % of time.
-        base_name: What the card calls the base model; "" takes its folder's name.
+        card: What the model's card says besides the figures.
 
     Raises:
         TrainingError: If there is nothing to train or to train on, or a number is not finite.
@@ -91,8 +91,8 @@ def run(
         "precision": settings.precision,
         "device": loaded.device.type,
     }
-    card = _card(work, base_name or base.name, facts, methods)
-    _write(work, loaded, curve, facts, card)
+    shown = card or CardFacts(base.name, tuple(method.entry() for method in methods))
+    _write(work, loaded, curve, facts, _card(work, facts, shown))
     work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
@@ -130,10 +130,10 @@ def _threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _card(work: Work, base_name: str, facts: Mapping[str, Any], methods: Sequence[Method]) -> str:
+def _card(work: Work, facts: Mapping[str, Any], card: CardFacts) -> str:
     shown = {key: facts[key] for key in ("steps", "trained_tokens", "trainable_parameters")}
     shown["learning_rate"] = work.step.settings["learning_rate"]
-    return model_card(work.step.name, base_name, shown, [m.spec() for m in methods])
+    return model_card(work.step.name, card.base, shown, card.methods)
 
 
 def _write(
