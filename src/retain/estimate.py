@@ -175,7 +175,7 @@ class _Estimator:
             precision=precision,
             moving=moving,
             recomputed=step.settings["gradient_checkpointing"],
-            micro_batch_tokens=max(1024, row.planned.train.max_length),
+            micro_batch_tokens=max(512, row.planned.train.max_length),
         )
         cost: Cost = training_cost(facts, phase, self.rate(facts, precision))
         self.snapshot_bytes = max(self.snapshot_bytes, cost.snapshot_bytes)

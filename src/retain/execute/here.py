@@ -1,6 +1,8 @@
 """Carry out a graph of steps in this process, one after the other, doing nothing twice."""
 
+import ctypes
 import gc
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -112,6 +114,17 @@ def needed(
     return [step for step in ordered(steps) if step in touched]
 
 
+def give_back_memory() -> None:
+    """Free what only cycles keep alive, and return it to the system.
+
+    glibc keeps what was freed inside its heap: after a few steps the process held 6 GB of which 4
+    were in use. Other C libraries have no such call, and need none.
+    """
+    gc.collect()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
+
+
 class _Walk:
     """One walk over a graph: what is done so far, and who is told."""
 
@@ -193,7 +206,7 @@ class _Walk:
             )
             self._outcomes[step] = "finished"
             self._listener.done(step, "finished", seconds)
-        gc.collect()  # a model that only a cycle keeps alive would stand beside the next one
+        give_back_memory()
 
     def _work(self, step: Step) -> None:
         progress = partial(self._listener.progress, step)

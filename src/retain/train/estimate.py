@@ -58,7 +58,7 @@ class Phase:
     sequence_tokens: float
     precision: Precision
     moving: Set[str] | None = None
-    micro_batch_tokens: int = 1024
+    micro_batch_tokens: int = 512
     recomputed: bool = False
 
 

@@ -12,7 +12,7 @@ from retain.train.settings import Settings
 
 PLAN = "plan.json"
 SMALLEST_TOKENS = 256
-LARGEST_TOKENS = {"cpu": 1024}  # more is not faster there, and a laptop's memory is small
+LARGEST_TOKENS = {"cpu": 512}  # more is hardly faster there, and a laptop's memory is small
 LARGEST_TOKENS_ELSEWHERE = 16384
 PART_OF_MEMORY = 0.2  # for activations; weights, gradients and AdamW's state come first
 
