@@ -245,7 +245,7 @@ def test_kill_minus_9_at_random_moments_changes_no_byte(finished, project, cache
         process = retain("run", "own.yaml", env=environment)
         time.sleep(draw.uniform(5, 20))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
     last = retain("run", "own.yaml", env=environment)
     out, err = last.communicate(timeout=300)
     assert last.returncode == 0, out + err

@@ -37,7 +37,7 @@ def test_a_prompt_gives_an_example_away_when_it_is_long_enough():
 def test_an_overlap_stops_the_run_with_places():
     overlaps = [Overlap(f"train {n}", f"item {n}", LONG) for n in range(9)]
     with pytest.raises(
-        DataError, match=r"phase p: 9 evaluated texts.*\n  train 0 is item 0: 'What"
+        DataError, match=r"p: 9 evaluated texts.*\n  train 0 is item 0: 'What"
     ) as caught:
         refuse(overlaps, "p")
     assert "allow_overlap: true" in str(caught.value)
