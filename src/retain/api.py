@@ -170,34 +170,41 @@ def evaluate(
     model: str,
     tasks: Sequence[str],
     *,
-    num_fewshot: Sequence[int] = (0,),
-    limit: int | None = None,
+    compare_with: str | None = None,
     output: str | Path | None = None,
-    include_path: str | Path | None = None,
+    **options: Any,
 ) -> str:
     """Score a model on tasks, as the command line does; the scores as text.
 
     From Python, ``retain.evaluate`` gives them as data.
+
+    Args:
+        model: A folder, a hub id or ``embedded:NAME``.
+        tasks: Names of tasks and groups.
+        compare_with: Another model, scored on the same items.
+        output: Folder for the files of ``retain.evaluate``, and ``comparison.csv``.
+        options: Of ``retain.evaluate``: ``num_fewshot``, ``limit``, ``include_path``, ``compat``.
     """
     from retain import terminal
     from retain.evaluate.api import evaluation, write
+    from retain.evaluate.compare import compare
 
-    include = () if include_path is None else (include_path,)
     if phases := [task for task in tasks if task == "phases" or task.startswith("phase:")]:
         raise TaskError(f"'{phases[0]}' is of a recipe's phases; here, name tasks or groups")
-    with terminal.bar(f"scoring {model}") as progress:
-        found = evaluation(
-            model,
-            tasks,
-            num_fewshot,
-            limit,
-            include_path=include,
-            precision="auto",
-            progress=progress,
-        )
+    names = [model] if compare_with is None else [model, compare_with]
+    founds = []
+    for name in names:
+        with terminal.bar(f"scoring {name}") as progress:
+            founds.append(evaluation(name, tasks, precision="auto", progress=progress, **options))
+    found, *others = founds
+    comparison = [row for other in others for row in compare(found, other)]
     if output is not None:
-        write(found, Path(output))
-    return terminal.score_table(found.scores, found.notes)
+        config = {"model": model, "limit": options.get("limit")}
+        write(found, Path(output), config, comparison)
+    text = terminal.score_table(found.scores, found.notes)
+    if compare_with is None:
+        return text
+    return f"{text}\n\n{terminal.comparison_table(comparison, model, compare_with)}"
 
 
 def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path = RUNS) -> str:

@@ -98,10 +98,19 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
     num_fewshot: Annotated[str, typer.Option(help="Numbers of shots, with commas between.")] = "0",
     limit: Annotated[int | None, typer.Option(help="Items per task; all when left out.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for scores.csv and items.parquet.")
+        Path | None,
+        typer.Option(help="Folder for scores.csv, items.parquet and lm-eval's results file."),
     ] = None,
     include_path: Annotated[
         Path | None, typer.Option(help="Folder with lm-eval task files of your own.")
+    ] = None,
+    compare_with: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Score this model too: differences on the same items."),
+    ] = None,
+    compat: Annotated[
+        str | None,
+        typer.Option(help="lm-eval: the harness's own shots and its first documents."),
     ] = None,
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
@@ -116,7 +125,9 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
         num_fewshot=_numbers("--num-fewshot", num_fewshot),
         limit=limit,
         output=output,
-        include_path=include_path,
+        include_path=() if include_path is None else (include_path,),
+        compare_with=compare_with,
+        compat=compat,
     )
     typer.echo(text)
 

@@ -204,6 +204,27 @@ def score_table(scores: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> st
     return "\n".join([out.export_text().rstrip(), *map(plain, notes)])
 
 
+def comparison_table(rows: Sequence[Mapping[str, Any]], model: str, other: str) -> str:
+    """Two models on the same items, with the interval of their difference."""
+    cells = [
+        (
+            str(one["task"]),
+            str(one["num_fewshot"]),
+            str(one["metric"]) + (" (main)" if one["is_main"] else ""),
+            _number(one["value"]),
+            _number(one["other"]),
+            _number(one["difference"]),
+            f"[{_number(one['ci_low'])}, {_number(one['ci_high'])}]",
+            str(one["num_items"]),
+        )
+        for one in rows
+    ]
+    columns = ("task", ">shots", "metric", ">value", ">other", ">difference", ">95 %", ">items")
+    out = Console(width=110, highlight=False, record=True, file=StringIO())
+    out.print(table(plain(f"{model} minus {other}, same items"), columns, cells))
+    return out.export_text().rstrip()
+
+
 def show_plan(plan: Any) -> None:
     """Print every step of a plan, and what it comes to."""
     out = console()

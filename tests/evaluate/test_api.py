@@ -8,6 +8,8 @@ import pytest
 import retain.evaluate
 from retain.errors import ModelError, TaskError
 from retain.evaluate.api import Options, evaluate, evaluation
+from retain.evaluate.compare import compare
+from tests.evaluate.evaluation_models import gpt2
 
 
 def test_scores_of_a_folder(tiny_model_folder, task_folder, tmp_path):
@@ -63,3 +65,97 @@ def test_notes_say_what_was_done(sharp_llama, tokenizer, task_folder):
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(TaskError, match=message):
         Options(**options)
+
+
+# ---------------------------------------------------------------- the harness's results file
+
+
+def test_the_harness_finds_its_own_results(tiny_model_folder, task_folder, tmp_path):
+    """What the harness itself computes on the same items stands in our file under the same keys."""
+    import json
+
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    tasks = ["tiny_choices", "tiny_rolling"]
+    options = {"include_path": [task_folder], "compat": "lm-eval"}
+    evaluate(str(tiny_model_folder), tasks, (1,), 6, tmp_path, **options)
+    manager = TaskManager(include_path=str(task_folder), include_defaults=False)
+    expected = lm_eval.simple_evaluate(
+        model=retain.evaluate.lm(str(tiny_model_folder)), tasks=tasks, task_manager=manager,
+        num_fewshot=1, limit=6, bootstrap_iters=0,
+    )  # fmt: skip
+    found = json.loads((tmp_path / "lm_eval_1shot.json").read_text("utf-8"))
+    assert list(found["results"]) == ["tiny_choices"]  # the text takes no shots
+    rolling = json.loads((tmp_path / "lm_eval_0shot.json").read_text("utf-8"))
+    for task, ours in (("tiny_choices", found), ("tiny_rolling", rolling)):
+        for key, value in expected["results"][task].items():
+            if "stderr" not in key and isinstance(value, float):
+                assert ours["results"][task][key] == pytest.approx(value, abs=1e-6)
+        assert ours["higher_is_better"][task] == expected["higher_is_better"][task]
+    assert found["n-shot"] == {"tiny_choices": 1}
+    assert found["n-samples"]["tiny_choices"]["effective"] == 6
+
+
+def test_the_harnesses_own_command_finds_our_model(
+    tiny_model_folder, task_folder, monkeypatch, capsys
+):
+    from lm_eval.api.registry import get_model
+
+    from retain.integrations import lm_eval as plug_in
+
+    arguments = f"pretrained={tiny_model_folder},dtype=float32"
+    model = get_model("retain").create_from_arg_string(arguments, {"batch_size": 4, "device": None})
+    assert isinstance(model, plug_in.RetainModel)
+    with pytest.raises(ValueError, match="dtype 'int3': allowed are auto"):
+        plug_in.RetainModel(str(tiny_model_folder), dtype="int3")
+    command = (
+        f"lm-eval run --model retain --model_args {arguments} --tasks tiny_choices --limit 4 "
+        f"--include_path {task_folder}"
+    )
+    monkeypatch.setattr("sys.argv", command.split())
+    plug_in.main()
+    assert "tiny_choices" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- two models
+
+
+def test_a_model_compared_with_itself_does_not_differ(sharp_llama, tokenizer, task_folder):
+    found = evaluation(
+        sharp_llama, ["tiny_choices", "tiny_rolling"], tokenizer=tokenizer,
+        include_path=[task_folder],
+    )  # fmt: skip
+    rows = compare(found, found)
+    assert {row["metric"] for row in rows} >= {"acc", "bits_per_byte"}
+    for row in rows:
+        assert row["difference"] == 0
+        if row["ci_low"] is not None:
+            assert (row["ci_low"], row["ci_high"]) == (0, 0)
+
+
+def test_a_difference_is_value_minus_other_and_lies_in_its_interval(
+    sharp_llama, tokenizer, task_folder
+):
+    def score(model):
+        return evaluation(
+            model, ["tiny_choices", "tiny_rolling"], tokenizer=tokenizer, include_path=[task_folder]
+        )
+
+    rows = compare(score(sharp_llama), score(gpt2()))
+    (row,) = [row for row in rows if row["metric"] == "bits_per_byte"]
+    assert row["difference"] == pytest.approx(row["value"] - row["other"])
+    assert row["ci_low"] < row["difference"] < row["ci_high"]
+    assert row["num_sources"] <= row["num_items"]
+
+
+def test_other_items_are_not_compared(sharp_llama, tokenizer, task_folder):
+    few, many = (
+        evaluation(
+            sharp_llama, "tiny_choices", limit=limit, tokenizer=tokenizer,
+            include_path=[task_folder],
+        )
+        for limit in (4, 6)
+    )  # fmt: skip
+    with pytest.raises(TaskError, match="not scored on the same items"):
+        compare(few, many)

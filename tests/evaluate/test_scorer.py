@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retain.errors import Interrupted, TaskError
+from retain.evaluate.forward import TreePath
 from retain.evaluate.ledger import Ledger
-from retain.evaluate.packing import ROOT, Request, chains, fit, rows, trees
+from retain.evaluate.packing import ROOT, Request, batches, chains, fit, num_common, trees
 from retain.evaluate.scorer import Scorer
 from tests.evaluate.evaluation_models import OTHERS, TREES, make_model, sharp, t5
 
@@ -44,6 +45,7 @@ question = st.tuples(
     st.lists(continuation, min_size=1, max_size=5),
 )
 questions = st.lists(question, min_size=1, max_size=6)
+shots = st.lists(token, max_size=60).map(tuple)
 
 
 def requests_of(drawn):
@@ -56,8 +58,9 @@ def requests_of(drawn):
 
 @pytest.mark.parametrize("name", FAMILIES)
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(drawn=questions, budget=st.integers(1, 400))
-def test_scores_are_those_of_plain_calls_at_any_budget(name, drawn, budget):
+@given(drawn=questions, before=shots, budget=st.integers(1, 400))
+def test_scores_are_those_of_plain_calls_at_any_budget(name, drawn, before, budget):
+    drawn = [((before + context)[-LENGTH + 10 :], choices) for context, choices in drawn]
     requests = requests_of(drawn)
     answers = Scorer(family(name), LENGTH, budget_tokens=budget).loglikelihoods(requests)
     for request, answer in zip(requests, answers, strict=True):
@@ -199,50 +202,60 @@ def test_a_long_context_loses_its_beginning_and_is_counted():
 @given(drawn=questions, budget=st.integers(1, 200), padded=st.booleans())
 def test_a_plan_answers_every_request_once_within_the_budget(drawn, budget, padded):
     requests = fit(requests_of(drawn), LENGTH).requests
-    documents = chains(requests) if padded else trees(requests, budget, 32)
-    plan = rows(documents, budget, padded=padded)
-    answered = [i for row in plan for doc in row for target in doc.targets for i in target.requests]
-    assert sorted(answered) == list(range(len(requests)))
+    plan = batches(chains(requests), budget) if padded else trees(requests, budget)
+    targets = [t for row in plan for document in row.documents for t in document.targets]
+    assert sorted(i for target in targets for i in target.requests) == list(range(len(requests)))
     for row in plan:
-        longest = max(document.num_tokens for document in row)
-        total = sum(document.num_tokens for document in row)
-        assert len(row) == 1 or (longest * len(row) if padded else total) <= budget
+        longest = max(document.num_tokens for document in row.documents)
+        total = longest * len(row.documents) if padded else row.num_tokens
+        assert len(row.documents) == 1 or total <= budget
+        assert all(len(stretch) <= budget for stretch in row.kept)
+
+
+@given(drawn=questions, shots=st.integers(0, 80), budget=st.integers(1, 300))
+def test_along_each_target_stands_what_was_asked(drawn, shots, budget):
+    """Kept tokens, then the nodes down to the one that predicts the last token."""
+    beginning = tuple(range(500, 500 + shots))
+    requests = [
+        Request(beginning + one.context, one.continuation) for one in requests_of(drawn)
+    ] + [Request(beginning[:end], (7, 8)) for end in range(1, shots, 9)]
+    for row in trees(requests, budget):
+        kept = tuple(token for stretch in row.kept for token in stretch)
+        for document in row.documents:
+            for target in document.targets:
+                read = _read_at(document, kept, target.positions[-1])
+                for index in target.requests:
+                    asked = requests[index]
+                    assert read == asked.context + asked.continuation[:-1]
+                    assert target.tokens == asked.continuation
+
+
+def _read_at(document, kept, position):
+    """All tokens that the token at a position sees, itself included."""
+    if position < document.seen:
+        return kept[: position + 1]
+    at = position - document.seen
+    ends = list(accumulate(len(tokens) for _, tokens in document.nodes))
+    node = bisect_right(ends, at)
+    read = document.nodes[node][1][: at + 1 - ends[node] or None]
+    while (node := document.nodes[node][0]) != ROOT:
+        read = document.nodes[node][1] + read
+    return kept[: document.seen] + read
 
 
 def test_choices_share_their_context_and_equal_requests_are_computed_once():
     requests = [Request((1, 2, 3), rest) for rest in ((4,), (5, 6), (5, 6))]
-    (document,) = trees(requests, 100, 32)
+    (row,) = trees(requests, 100)
+    (document,) = row.documents
     assert document.tokens == [1, 2, 3, 5]
     assert [target.requests for target in document.targets] == [(0,), (1, 2)]
 
 
 def test_long_continuations_of_a_short_context_do_not_share_it():
-    """One mask over all of them would cost more than the context saves."""
+    """To cut their attention in two would cost more than one token saves."""
     requests = [Request((1,), tuple(range(n, n + 250))) for n in range(8)]
-    assert [len(document.nodes) for document in trees(requests, 10_000, 576)] == [1] * 8
-
-
-@given(drawn=questions, width=st.integers(1, 1000))
-def test_sharing_never_widens_a_document_beyond_the_budget(drawn, width):
-    requests = requests_of(drawn)
-    for document in trees(requests, 50, width):
-        assert len(document.nodes) == 1 or document.num_tokens <= 50
-
-
-@given(drawn=questions)
-def test_a_tree_holds_every_sequence_whole(drawn):
-    """Along the parents of the node that predicts its last token stands what was asked."""
-    requests = requests_of(drawn)
-    for document in trees(requests, 10_000, 576):
-        ends = list(accumulate(len(tokens) for _, tokens in document.nodes))
-        for target in document.targets:
-            node = bisect_right(ends, target.positions[-1])
-            read = document.nodes[node][1][: target.positions[-1] + 1 - ends[node] or None]
-            while (node := document.nodes[node][0]) != ROOT:
-                read = document.nodes[node][1] + read
-            for index in target.requests:
-                asked = requests[index]
-                assert read == asked.context + asked.continuation[:-1]
+    (row,) = trees(requests, 10_000)
+    assert [len(document.nodes) for document in row.documents] == [1] * 8
 
 
 def test_questions_that_begin_alike_share_it():
@@ -250,9 +263,34 @@ def test_questions_that_begin_alike_share_it():
     requests = [
         Request((*shots, question, 7), (choice, 9)) for question in (1, 2) for choice in (3, 4)
     ]
-    (document,) = trees(requests, 1000, 576)
+    (row,) = trees(requests, 1000)
+    (document,) = row.documents
     assert document.num_tokens == 60 + 2 * (2 + 2)
     assert [parent for parent, _ in document.nodes] == [ROOT, 0, 1, 1, 0, 4, 4]
+
+
+def test_shots_are_computed_once_for_all_rows_and_fewer_shots_are_their_beginning():
+    shots = [tuple(range(100 * k, 100 * k + 30)) for k in range(1, 9)]
+    requests = [
+        Request((*(token for shot in shots[:k] for token in shot), question, 7), (choice, 9))
+        for k in (0, 1, 2, 4, 8)
+        for question in range(20)
+        for choice in (3, 4)
+    ]
+    plan = trees(requests, 200)
+    kept = {row.kept[:depth] for row in plan for depth in range(1, len(row.kept) + 1)}
+    assert kept
+    num_kept = sum(len(stretches[-1]) for stretches in kept)
+    assert num_kept + sum(row.num_tokens for row in plan) == 8 * 30 + 5 * 20 * 4
+
+
+@given(st.lists(st.integers(0, 1), max_size=9), st.lists(st.integers(0, 1), max_size=9))
+def test_common_beginnings_are_counted(one, other):
+    expected = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
+    assert num_common(tuple(one), tuple(other)) == expected
 
 
 # ---------------------------------------------------------------- interruption
@@ -301,3 +339,51 @@ def test_progress_ends_at_the_total():
     assert 0 < done == total
     assert words == ["piqa", "tokens"]
     assert [state[0] for state in seen] == sorted(state[0] for state in seen)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def out_of_memory_above(monkeypatch, most, error):
+    """Rows of more tokens than ``most`` do not fit."""
+    answer = TreePath.answer
+
+    def limited(self, row):
+        if row.num_tokens > most:
+            raise error
+        return answer(self, row)
+
+    monkeypatch.setattr(TreePath, "answer", limited)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")],
+)
+def test_where_memory_runs_out_the_budget_halves_and_scores_stay(monkeypatch, error):
+    requests = [Request((5, 6, n), (7, m)) for n in range(40) for m in range(8, 11)]
+    requests += [Request((9, 6, n), tuple(range(20, 50))) for n in range(3)]
+    scorer = Scorer(family("llama"), LENGTH, budget_tokens=512)
+    expected = scorer.loglikelihoods(requests)
+    out_of_memory_above(monkeypatch, 130, error)
+    found = scorer.loglikelihoods(requests)
+    assert scorer.budget_tokens == 128
+    assert "out of memory: going on with 128 tokens at a time, same scores" in scorer.notes
+    for one, other in zip(found, expected, strict=True):
+        assert one.loglikelihood == pytest.approx(other.loglikelihood, abs=1e-4)
+
+
+def test_a_model_that_does_not_fit_at_all_says_so(monkeypatch):
+    scorer = Scorer(family("llama"), LENGTH)
+    scorer.loglikelihoods([Request((5,), (6,))])
+    out_of_memory_above(monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        scorer.loglikelihoods([Request((5,), (6,))])
+
+
+def test_another_fault_is_not_taken_for_lack_of_memory(monkeypatch):
+    scorer = Scorer(family("llama"), LENGTH)
+    scorer.loglikelihoods([Request((5,), (6,))])
+    out_of_memory_above(monkeypatch, 0, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        scorer.loglikelihoods([Request((5,), (6,))])

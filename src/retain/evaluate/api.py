@@ -1,16 +1,19 @@
 """Score any model on any tasks, outside a run."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from retain.errors import ModelError, TaskError
 from retain.evaluate.catalog import Name, resolve
+from retain.evaluate.compare import COMPARISON_COLUMNS
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import own_task, phase_task
+from retain.evaluate.harness_json import harness_results
 from retain.evaluate.ledger import Ledger, Progress, never, silent
 from retain.evaluate.results import write_items
 from retain.evaluate.run import Evaluation, run
@@ -19,6 +22,7 @@ from retain.evaluate.task import Task
 from retain.model import precision as precisions
 from retain.model.load import load
 
+NUM_TASKS_KEPT = 64  # MMLU is 57
 SCORE_COLUMNS = (
     "task",
     "metric",
@@ -92,7 +96,8 @@ def evaluate(
         tasks: Names, as a recipe writes them.
         num_fewshot: Numbers of shots.
         limit: Items per task; None scores all.
-        output: Folder for ``scores.csv`` and ``items.parquet``.
+        output: Folder for ``scores.csv``, ``items.parquet`` and, for each number of shots, the
+            same as lm-eval's results file (``lm_eval_0shot.json``).
         options: Further fields of ``Options``.
 
     Returns:
@@ -105,7 +110,7 @@ def evaluate(
     """
     found = evaluation(model, tasks, num_fewshot, limit, **options)
     if output is not None:
-        write(found, Path(output))
+        write(found, Path(output), {"model": str(getattr(model, "name_or_path", model))})
     return found.scores
 
 
@@ -130,7 +135,9 @@ def evaluation(
     )
     ready = [make_task(spec, engine, limit=options.limit, compat=options.compat) for spec in specs]
     ledger = Ledger(None, options.progress, options.stop)
-    return run(ready, engine, sorted(set(options.num_fewshot)), ledger)
+    found = run(ready, engine, sorted(set(options.num_fewshot)), ledger)
+    found.specs += specs
+    return found
 
 
 def make_task(
@@ -157,9 +164,15 @@ def make_task(
         case "own":
             return own_task(spec, engine, limit)
         case _:
-            from retain.evaluate.lm_eval_task import LmEvalTask
+            return _lm_eval_task(json.dumps(spec, sort_keys=True), limit, compat)
 
-            return LmEvalTask(spec, limit, compat)
+
+@lru_cache(maxsize=NUM_TASKS_KEPT)
+def _lm_eval_task(spec: str, limit: int | None, compat: str | None) -> Task:
+    """Kept with its rendered questions: the next checkpoint starts to be scored at once."""
+    from retain.evaluate.lm_eval_task import LmEvalTask
+
+    return LmEvalTask(json.loads(spec), limit, compat)
 
 
 def open_engine(
@@ -194,11 +207,33 @@ def open_engine(
     )
 
 
-def write(found: Evaluation, output: Path) -> None:
-    """Write ``scores.csv`` and ``items.parquet`` into a folder, made if need be."""
+def write(
+    found: Evaluation,
+    output: Path,
+    config: dict[str, Any],
+    comparison: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the files of an evaluation into a folder, made if need be.
+
+    Args:
+        found: What was scored.
+        output: Gets ``scores.csv``, ``items.parquet``, ``lm_eval_<shots>shot.json``.
+        config: What the harness's file says of model and settings.
+        comparison: With another model; gets ``comparison.csv`` where there is one.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    with (output / "scores.csv").open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.DictWriter(stream, SCORE_COLUMNS, lineterminator="\n")
-        rows.writeheader()
-        rows.writerows(found.scores)
+    _write_csv(output / "scores.csv", SCORE_COLUMNS, found.scores)
+    if comparison:
+        _write_csv(output / "comparison.csv", COMPARISON_COLUMNS, comparison)
     write_items(found.items, output / "items.parquet")
+    for num_fewshot in sorted({row["num_fewshot"] for row in found.scores}):
+        results = harness_results(found, found.specs, num_fewshot, config)
+        text = json.dumps(results, indent=2, ensure_ascii=False)
+        (output / f"lm_eval_{num_fewshot}shot.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

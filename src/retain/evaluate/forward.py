@@ -5,8 +5,8 @@ V vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 from typing import Any, Protocol
 
 import torch
@@ -19,11 +19,12 @@ from retain.evaluate.packing import (
     Request,
     Row,
     Target,
+    batches,
     chains,
-    rows,
     trees,
 )
-from retain.model.attention import Layout, Tree, tree_attention
+from retain.evaluate.tokens import Tokens
+from retain.model.attention import Kept, Layout, Tree, tree_attention
 
 
 class ScoringPath(Protocol):
@@ -43,34 +44,72 @@ class ScoringPath(Protocol):
         """An answer per target of the row, in order."""
         ...
 
+    def release(self) -> None:
+        """Let go of what was kept from row to row."""
+        ...
+
 
 @dataclass
 class TreePath:
-    """Documents lie end to end in one row, each a tree in which common beginnings stand once."""
+    """Documents lie end to end in one row, each a tree in which common beginnings stand once.
+
+    What many documents begin with is computed before them and kept until a row needs another.
+    """
 
     model: Any
     name: str = "tree"
+    _stack: list[tuple[Tokens, torch.Tensor]] = field(default_factory=list)
+    _kept: Kept | None = None
 
     def __post_init__(self) -> None:
         self.head = Head(self.model)
 
     def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
-        """Documents that share as much as pays."""
-        width = int(self.model.config.get_text_config().hidden_size)
-        return rows(trees(requests, budget_tokens, width), budget_tokens, padded=False)
+        """Rows that share all that pays."""
+        return trees(requests, budget_tokens)
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the row once; the head sees the scored positions only."""
-        layout = Layout(tuple(map(_tree, row)))
+        self._keep(row.kept)
+        layout = Layout(
+            tuple(map(_tree, row.documents)), tuple(document.seen for document in row.documents)
+        )
+        parts = [states_TD for _, states_TD in self._stack]
+        if row.num_tokens:
+            tokens = [token for document in row.documents for token in document.tokens]
+            parts.append(self._hidden(tokens, layout))
+        num_kept = sum(map(len, row.kept))
+        starts = accumulate((document.num_tokens for document in row.documents), initial=num_kept)
+        return _score(self.head, torch.cat(parts), row, list(starts))
+
+    def release(self) -> None:
+        """Let go of what is kept."""
+        self._stack, self._kept = [], None
+
+    def _keep(self, stretches: tuple[Tokens, ...]) -> None:
+        """Compute the stretches that are not kept yet, behind those that are."""
+        both = zip((tokens for tokens, _ in self._stack), stretches, strict=False)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+        del self._stack[same:]
+        needed = sum(map(len, stretches))
+        if self._kept is None or self._kept.capacity < needed:
+            self._stack, same = [], 0
+            self._kept = Kept(needed)
+        self._kept.length = sum(len(tokens) for tokens, _ in self._stack)
+        for tokens in stretches[same:]:
+            layout = Layout((((ROOT, len(tokens)),),), (self._kept.length,))
+            self._stack.append((tokens, self._hidden(tokens, layout, keep=True)))
+
+    def _hidden(self, tokens: Sequence[int], layout: Layout, *, keep: bool = False) -> torch.Tensor:
+        """States of a row [T, D]."""
         device = self.model.device
-        tokens_T = torch.tensor([token for doc in row for token in doc.tokens], device=device)
-        positions_T = torch.tensor(layout.positions(), device=device)
-        with tree_attention(self.head.model, layout):
-            hidden = self.head.hidden(
-                input_ids=tokens_T[None], position_ids=positions_T[None], attention_mask=None
+        with tree_attention(self.head.model, layout, self._kept, keep=keep):
+            states_1TD = self.head.hidden(
+                input_ids=torch.tensor(tokens, device=device)[None],
+                position_ids=torch.tensor(layout.positions(), device=device)[None],
+                attention_mask=None,
             )
-        starts = [0, *accumulate(document.num_tokens for document in row)]
-        return _score(self.head, hidden[0], row, starts)
+        return states_1TD[0]
 
 
 def _tree(document: Document) -> Tree:
@@ -90,13 +129,15 @@ class PaddedPath:
 
     def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
         """One document per distinct input."""
-        return rows(chains(requests), budget_tokens, padded=True)
+        return batches(chains(requests), budget_tokens)
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the batch once; the head sees the scored positions only."""
-        hidden_BLD = self.head.hidden(input_ids=_padded(row, self.model.device))
-        length = hidden_BLD.shape[1]
-        return _score(self.head, hidden_BLD.flatten(0, 1), row, range(0, len(row) * length, length))
+        hidden_BLD = self.head.hidden(input_ids=_padded(row.documents, self.model.device))
+        return _score(self.head, hidden_BLD.flatten(0, 1), row, _starts(hidden_BLD))
+
+    def release(self) -> None:
+        """Nothing is kept."""
 
 
 @dataclass
@@ -110,10 +151,10 @@ class WholePath(PaddedPath):
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the batch once, head included."""
-        logits_BLV = self.model(input_ids=_padded(row, self.model.device), use_cache=False).logits
-        length = logits_BLV.shape[1]
+        inputs_BL = _padded(row.documents, self.model.device)
+        logits_BLV = self.model(input_ids=inputs_BL, use_cache=False).logits
         flat = logits_BLV.flatten(0, 1)
-        return _score(_Given(flat), flat, row, range(0, len(row) * length, length))
+        return _score(_Given(flat), flat, row, _starts(logits_BLV))
 
 
 @dataclass
@@ -131,21 +172,30 @@ class EncoderPath:
             target = Target((index,), tuple(range(len(scored))), scored)
             nodes = ((ROOT, request.context), (0, scored))
             documents.append(Document(nodes, (target,)))
-        return rows(documents, budget_tokens, padded=True)
+        return batches(documents, budget_tokens)
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the batch once, as the harness does: labels shifted right by the model itself."""
         device = self.model.device
-        inputs_BL = _padded([Document.plain(doc.nodes[0][1]) for doc in row], device)
-        lengths_B1 = torch.tensor([[len(doc.nodes[0][1])] for doc in row], device=device)
+        documents = row.documents
+        inputs_BL = _padded([Document.plain(doc.nodes[0][1]) for doc in documents], device)
+        lengths_B1 = torch.tensor([[len(doc.nodes[0][1])] for doc in documents], device=device)
         mask_BL = torch.arange(inputs_BL.shape[1], device=device)[None] < lengths_B1
-        labels = _padded([Document.plain(doc.nodes[1][1]) for doc in row], device)
+        labels = _padded([Document.plain(doc.nodes[1][1]) for doc in documents], device)
         logits_BLV = self.model(
             input_ids=inputs_BL, attention_mask=mask_BL.long(), labels=labels
         ).logits
-        length = logits_BLV.shape[1]
         flat = logits_BLV.flatten(0, 1)
-        return _score(_Given(flat), flat, row, range(0, len(row) * length, length))
+        return _score(_Given(flat), flat, row, _starts(logits_BLV))
+
+    def release(self) -> None:
+        """Nothing is kept."""
+
+
+def _starts(states_BLx: torch.Tensor) -> range:
+    """Where each sequence of a batch starts when the batch is made flat."""
+    num_sequences, length = states_BLx.shape[:2]
+    return range(0, num_sequences * length, length)
 
 
 class _Given:
@@ -175,16 +225,20 @@ def _score(
         head: What makes logits of states.
         hidden_TD: States of all positions, flat.
         row: The documents.
-        starts: Where each document starts among the positions.
+        starts: Where each document starts among the positions; kept tokens come first of all.
     """
     targets = [
-        (start, target)
-        for start, document in zip(starts, row, strict=False)
+        (start - document.seen, document.seen, target)
+        for start, document in zip(starts, row.documents, strict=False)
         for target in document.targets
     ]
     device = hidden_TD.device
-    where = [start + position for start, target in targets for position in target.positions]
-    token_N = torch.tensor([token for _, t in targets for token in t.tokens], device=device)
+    where = [
+        position if position < seen else shift + position
+        for shift, seen, target in targets
+        for position in target.positions
+    ]
+    token_N = torch.tensor([token for *_, t in targets for token in t.tokens], device=device)
     places_U, place_N = torch.unique(torch.tensor(where, device=device), return_inverse=True)
     loglikelihood_N = torch.empty(len(where), dtype=torch.float32, device=device)
     greedy_N = torch.empty(len(where), dtype=torch.bool, device=device)
@@ -194,7 +248,7 @@ def _score(
         normaliser_U = logits_UV.logsumexp(-1)
         loglikelihood_N[inside_N] = logits_UV[row_N, wanted_N] - normaliser_U[row_N]
         greedy_N[inside_N] = logits_UV.argmax(-1)[row_N] == wanted_N
-    sizes = [len(target.tokens) for _, target in targets]
+    sizes = [len(target.tokens) for *_, target in targets]
     sums = [float(part.sum()) for part in torch.split(loglikelihood_N.cpu().double(), sizes)]
     greedy = [bool(part.all()) for part in torch.split(greedy_N.cpu(), sizes)]
     return [Answer(total, all_best) for total, all_best in zip(sums, greedy, strict=True)]

@@ -69,6 +69,7 @@ class LmEvalTask:
             self.documents = list(self.task.eval_docs)
         if not self.documents:
             raise TaskError(f"{self.name}: no items to score; its data is empty")
+        self._asked: dict[int, list[Question]] = {}
         self._shots: list[Any] = []
         self._shots_split = ""
         self.division = self._divide(limit)
@@ -87,7 +88,12 @@ class LmEvalTask:
         return list(wanted)
 
     def questions(self, num_fewshot: int) -> list[Question]:
-        """Its items with the harness's own prompts."""
+        """Its items with the harness's own prompts; rendered once."""
+        if num_fewshot not in self._asked:
+            self._asked[num_fewshot] = self._rendered(num_fewshot)
+        return self._asked[num_fewshot]
+
+    def _rendered(self, num_fewshot: int) -> list[Question]:
         task = self.task
         task.set_config("num_fewshot", num_fewshot)
         task.set_fewshot_seed(HARNESS_SEED)

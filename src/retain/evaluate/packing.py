@@ -1,11 +1,14 @@
 """What is computed together: requests become documents, documents become rows.
 
-A *document* is a tree of tokens: what its sequences begin with in common stands once, as a node
-that the rest hangs from. So the instruction and the shots that questions share are computed once,
-a question once for all its choices. A *row* is what one call of the model computes. The plan is
-fixed before the first row is computed and depends on the requests and the budget alone.
+The tokens of all requests are one tree: what sequences begin with in common stands once. A part of
+it that fits into a row is a *document*. What more hangs from than one row holds is kept: its keys,
+values and last states are computed once, and the documents of many rows go on from there. So shots
+are computed once a task, a question once for its choices, and fewer shots are the beginning of
+more. The plan is fixed before the first row is computed and depends on the requests and the budget
+alone.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,8 +16,11 @@ from itertools import pairwise
 from retain.errors import TaskError
 from retain.evaluate.tokens import Tokens
 
-ROOT = -1  # as in model.attention
-SLOWER = 4.0  # attention under a mask against matrix products, time per operation
+ROOT = -1  # as in model.layout
+MIN_KEPT = 16  # tokens; fewer are sooner computed again than kept
+MIN_SAVED = 0.04  # share of a document's tokens; less is not worth the parts it is cut into
+SMALL = 128  # tokens; a document of so many is one block of attention however it is cut
+MAX_DEPTH = 200  # of the tree; what branches deeper shares no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,8 @@ class Target:
 
     Attributes:
         requests: Indices of the requests that ask for it (equal requests are computed once).
-        positions: Index in the document of the token that predicts each token.
+        positions: Index of the token that predicts each token, among the kept tokens that the
+            document goes on from and its own.
         tokens: The tokens.
     """
 
@@ -60,12 +67,15 @@ class Document:
     """A tree of tokens, and what is predicted where.
 
     Attributes:
-        nodes: Index of the parent (``ROOT`` for none) and tokens of each node, parents first.
-        targets: What is scored.
+        nodes: Index of the parent (``ROOT`` for none) and tokens of each node, parents first, each
+            followed by all that hangs from it.
+        targets: What is scored; positions count the kept tokens that the document goes on from.
+        seen: How many kept tokens it goes on from.
     """
 
     nodes: tuple[tuple[int, Tokens], ...]
     targets: tuple[Target, ...] = ()
+    seen: int = 0
     num_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +92,23 @@ class Document:
         return [token for _, tokens in self.nodes for token in tokens]
 
 
-Row = tuple[Document, ...]
+@dataclass(frozen=True)
+class Row:
+    """What one call of the model computes.
+
+    Attributes:
+        documents: Side by side.
+        kept: Stretches of tokens, one behind the other, that documents go on from; each is
+            computed by a call of its own, once for all rows that begin with the same ones.
+    """
+
+    documents: tuple[Document, ...]
+    kept: tuple[Tokens, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of its documents."""
+        return sum(document.num_tokens for document in self.documents)
 
 
 @dataclass(frozen=True)
@@ -127,82 +153,176 @@ def fit(requests: Iterable[Request], max_length: int, *, separate: bool = False)
     return Fitted(fitted, num_truncated)
 
 
-def trees(requests: Sequence[Request], budget_tokens: int, width: int) -> list[Document]:
-    """Documents in which common beginnings stand once.
-
-    Sequences are taken in the order of their tokens, so that those with the longest common
-    beginnings are neighbours. A sequence joins the document before it where that pays (see
-    ``_pays``) and does not take it beyond the budget.
+def trees(requests: Sequence[Request], budget_tokens: int) -> list[Row]:
+    """Rows in which what requests begin with in common is computed once.
 
     Args:
         requests: What is asked.
-        budget_tokens: The most tokens of a document of several sequences.
-        width: Of the model's states.
+        budget_tokens: Tokens of one row; a longer sequence is a row by itself.
     """
-    by_input: dict[Tokens, list[int]] = {}
-    for index, request in enumerate(requests):
-        by_input.setdefault(request.context + request.continuation[:-1], []).append(index)
-    documents: list[Document] = []
-    group: list[Tokens] = []
-    size = 0
-    for tokens in sorted(by_input):
-        common = _num_common(group[-1], tokens) if group else 0
-        grown = size + len(tokens) - common
-        if group and (grown > budget_tokens or not _pays(common, size, len(tokens), width)):
-            documents.append(_tree(group, by_input, requests))
-            group, grown = [], len(tokens)
-        group.append(tokens)
-        size = grown
-    if group:
-        documents.append(_tree(group, by_input, requests))
-    return documents
+    return _Planner(requests, budget_tokens).rows()
 
 
-def _pays(common: int, size: int, length: int, width: int) -> bool:
-    """Whether sharing saves more operations than the wider mask costs.
+class _Planner:
+    """Walks down the tree of all sequences, which are sorted by their tokens.
 
-    A token costs about 24 width² in the matrices of a block, a pair of tokens 4 width in its
-    attention; a document with a mask computes every pair, a plain one half of them.
+    Neighbours have the longest common beginnings, so a subtree is a range of sequences.
     """
-    grown = size + length - common
-    more_pairs = grown**2 - size**2 - length**2 / 2
-    return 24 * width**2 * common > SLOWER * 4 * width * more_pairs
+
+    def __init__(self, requests: Sequence[Request], budget_tokens: int) -> None:
+        self.requests, self.budget = requests, budget_tokens
+        self.by_input: dict[Tokens, list[int]] = {}
+        for index, request in enumerate(requests):
+            tokens = request.context + request.continuation[:-1]
+            self.by_input.setdefault(tokens, []).append(index)
+        self.inputs = sorted(self.by_input)
+        self.cuts = [num_common(*pair) for pair in pairwise(self.inputs)]
+        self.new_tokens = [0]  # of the first so many sequences, each beyond the one before it
+        for tokens, cut in zip(self.inputs, [0, *self.cuts], strict=False):
+            self.new_tokens.append(self.new_tokens[-1] + len(tokens) - cut)
+        self.plan: list[Row] = []
+
+    def rows(self) -> list[Row]:
+        """The whole plan."""
+        if self.inputs:
+            left = self._walk(0, len(self.inputs), (), 0)
+            self._flush(left, (), -1)
+        return self.plan
+
+    def _size(self, low: int, high: int, seen: int) -> int:
+        """Distinct tokens of a range of sequences, beyond those that are kept."""
+        beyond_first = self.new_tokens[high] - self.new_tokens[low + 1]
+        return len(self.inputs[low]) - seen + beyond_first
+
+    def _walk(self, low: int, high: int, kept: tuple[Tokens, ...], depth: int) -> list[Document]:
+        """Plan rows for a range; documents that do not fill one are given back.
+
+        Those given back go on from what is kept, or from its beginning.
+        """
+        seen = sum(map(len, kept))
+        one = high - low == 1
+        if one or depth > MAX_DEPTH or self._size(low, high, seen) <= self.budget:
+            return list(self._documents(low, high, seen, depth))
+        common = num_common(self.inputs[low], self.inputs[high - 1])
+        inside = kept
+        if common - seen >= MIN_KEPT:
+            inside += tuple(_stretches(self.inputs[low][seen:common], self.budget))
+        documents: list[Document] = []
+        for child in self._children(low, high, common):
+            documents += self._walk(*child, inside, depth + 1)
+        return documents if inside is kept else self._flush(documents, inside, seen)
+
+    def _children(self, low: int, high: int, common: int) -> Iterator[tuple[int, int]]:
+        """The ranges that part at a common beginning."""
+        start = low
+        for place in range(low, high - 1):
+            if self.cuts[place] == common:
+                yield start, place + 1
+                start = place + 1
+        yield start, high
+
+    def _documents(self, low: int, high: int, seen: int, depth: int) -> Iterator[Document]:
+        """Documents for a range that fits into a row: one, unless sharing hardly saves."""
+        size = self._size(low, high, seen)
+        common = num_common(self.inputs[low], self.inputs[high - 1])
+        saved = (common - seen) * (high - low - 1)
+        if high - low == 1 or (common > seen and (size <= SMALL or saved > MIN_SAVED * size)):
+            yield self._tree(low, high, seen)
+        elif depth > MAX_DEPTH:
+            yield from (self._tree(one, one + 1, seen) for one in range(low, high))
+        else:
+            for child in self._children(low, high, common):
+                yield from self._documents(*child, seen, depth + 1)
+
+    def _flush(
+        self, documents: list[Document], kept: tuple[Tokens, ...], outside: int
+    ) -> list[Document]:
+        """Put the documents that go on from more than ``outside`` tokens into rows.
+
+        What is left of the last row is filled with the others; those that find no room come back.
+        """
+        packed = _packed([one for one in documents if one.seen > outside], self.budget)
+        if not packed:
+            return documents
+        room = self.budget - sum(document.num_tokens for document in packed[-1])
+        left = []
+        for document in _longest_first(one for one in documents if one.seen <= outside):
+            if document.num_tokens <= room:
+                packed[-1].append(document)
+                room -= document.num_tokens
+            else:
+                left.append(document)
+        for row in packed:
+            row.sort(key=lambda document: document.seen)
+            self.plan.append(Row(tuple(row), kept))
+        return left
+
+    def _tree(self, low: int, high: int, seen: int) -> Document:
+        """One document for a range of sequences; each common beginning is a node.
+
+        ``path`` holds the nodes of the sequence before, each with where it ends in the sequence.
+        """
+        nodes: list[tuple[int, Tokens]] = []
+        shifts: list[int] = []  # from the index in a sequence to that in the document, by node
+        num_tokens = seen
+        path: list[tuple[int, int]] = []
+        targets: list[Target] = []
+        cuts = self.cuts[low : high - 1]
+        for number, tokens in enumerate(self.inputs[low:high]):
+            shared = cuts[number - 1] if number else seen
+            while path and path[-1][1] > shared:
+                path.pop()
+            begin = path[-1][1] if path else seen
+            for end in sorted({*_turns(cuts[number:], len(tokens)), len(tokens)}):
+                if end > begin:
+                    nodes.append((path[-1][0] if path else ROOT, tokens[begin:end]))
+                    shifts.append(num_tokens - begin)
+                    num_tokens += end - begin
+                    path.append((len(nodes) - 1, end))
+                    begin = end
+            ends = [end for _, end in path]
+            askers = self.by_input[tokens]
+            longest = max(len(self.requests[index].continuation) for index in askers)
+            places = [
+                at if at < seen else at + shifts[path[bisect_right(ends, at)][0]]
+                for at in range(len(tokens) - longest, len(tokens))
+            ]
+            targets.extend(_targets(askers, self.requests, places))
+        return Document(tuple(nodes), tuple(targets), seen)
 
 
-def _num_common(one: Tokens, other: Tokens) -> int:
+def _stretches(tokens: Tokens, length: int) -> Iterator[Tokens]:
+    """Tokens cut into stretches of at most so many."""
+    return (tokens[start : start + length] for start in range(0, len(tokens), length))
+
+
+def _longest_first(documents: Iterable[Document]) -> list[Document]:
+    return sorted(documents, key=lambda document: -document.num_tokens)
+
+
+def _packed(documents: Iterable[Document], budget_tokens: int) -> list[list[Document]]:
+    """Documents put together, longest first, until a row would exceed the budget."""
+    rows: list[list[Document]] = []
+    room = -1
+    for document in _longest_first(documents):
+        if document.num_tokens > room:
+            rows.append([])
+            room = budget_tokens
+        rows[-1].append(document)
+        room -= document.num_tokens
+    return rows
+
+
+def num_common(one: Tokens, other: Tokens) -> int:
     """How many tokens two sequences begin with in common."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _tree(
-    group: Sequence[Tokens], by_input: dict[Tokens, list[int]], requests: Sequence[Request]
-) -> Document:
-    """One document for sequences in the order of their tokens; each common beginning is a node.
-
-    ``path`` holds the nodes of the sequence before, each with where it ends in the sequence.
-    """
-    cuts = [_num_common(*pair) for pair in pairwise(group)]
-    nodes: list[tuple[int, Tokens]] = []
-    starts: list[int] = []
-    num_tokens = 0
-    path: list[tuple[int, int]] = []
-    targets: list[Target] = []
-    for number, tokens in enumerate(group):
-        shared = cuts[number - 1] if number else 0
-        while path and path[-1][1] > shared:
-            path.pop()
-        begin = path[-1][1] if path else 0
-        for end in sorted({*_turns(cuts[number:], len(tokens)), len(tokens)}):
-            if end > begin:
-                nodes.append((path[-1][0] if path else ROOT, tokens[begin:end]))
-                starts.append(num_tokens - begin)
-                num_tokens += end - begin
-                path.append((len(nodes) - 1, end))
-                begin = end
-        places = [starts[node] + at for at, node in _places(path)]
-        targets.extend(_targets(by_input[tokens], requests, places))
-    return Document(tuple(nodes), tuple(targets))
+    low, high = 0, min(len(one), len(other))
+    while low < high:  # slices compare much faster than one token after the other
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _turns(cuts: Sequence[int], length: int) -> Iterator[int]:
@@ -212,14 +332,6 @@ def _turns(cuts: Sequence[int], length: int) -> Iterator[int]:
         if cut < lowest:
             lowest = cut
             yield cut
-
-
-def _places(path: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Index in the sequence and node of each of its tokens."""
-    begin = 0
-    for node, end in path:
-        yield from ((at, node) for at in range(begin, end))
-        begin = end
 
 
 def _targets(
@@ -253,25 +365,20 @@ def chains(requests: Sequence[Request]) -> list[Document]:
     return documents
 
 
-def rows(documents: Sequence[Document], budget_tokens: int, *, padded: bool) -> list[Row]:
-    """Documents put together, longest first, until a row would exceed the budget.
+def batches(documents: Sequence[Document], budget_tokens: int) -> list[Row]:
+    """Documents to be padded to the longest of their row, longest first.
 
     Args:
         documents: What to compute.
         budget_tokens: Tokens of one row, padding included; a longer document is a row by itself.
-        padded: Whether every document of a row takes the place of the longest one.
     """
-    order = sorted(range(len(documents)), key=lambda i: (-documents[i].num_tokens, i))
     plan: list[Row] = []
     row: list[Document] = []
-    for document in (documents[i] for i in order):
-        longest = row[0].num_tokens if row else 0
-        filled = longest * len(row) if padded else sum(other.num_tokens for other in row)
-        needed = longest if padded else document.num_tokens
-        if row and filled + needed > budget_tokens:
-            plan.append(tuple(row))
+    for document in _longest_first(documents):
+        if row and row[0].num_tokens * (len(row) + 1) > budget_tokens:
+            plan.append(Row(tuple(row)))
             row = []
         row.append(document)
     if row:
-        plan.append(tuple(row))
+        plan.append(Row(tuple(row)))
     return plan

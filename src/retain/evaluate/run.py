@@ -1,6 +1,6 @@
 """Ask tasks all their questions at once, and score the replies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +20,13 @@ class Evaluation:
         scores: A row per task, metric, number of shots and role.
         items: A row per task, item and number of shots.
         notes: What a reader should know.
+        specs: The tasks as they were resolved, where they were named.
     """
 
     scores: list[dict[str, Any]] = field(default_factory=list)
     items: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    specs: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 def run(

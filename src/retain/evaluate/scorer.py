@@ -7,7 +7,8 @@ scored both ways, and the fast path is taken only where it agrees. No list of mo
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from math import isnan
+from math import inf, isnan
+from operator import attrgetter
 from random import Random
 from typing import Any
 
@@ -17,11 +18,13 @@ from retain.errors import TaskError
 from retain.evaluate.forward import EncoderPath, PaddedPath, ScoringPath, TreePath, WholePath
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.packing import Answer, Request, Row, fit
+from retain.model.memory import is_out_of_memory
 
 BUDGET_TOKENS = 2048  # tokens of one row
+MIN_BUDGET_TOKENS = 64  # where memory runs out even so, it is the model that does not fit
+PLAN_VERSION = 2  # of how rows are made of requests; raise when it changes
 TOLERANCE = 1e-4  # of a log-probability, where weights are fp32
 TOLERANCE_HALF = 0.1  # where the weights themselves have 16 bits; a wrong mask is off by far more
-TRIAL_BUDGET_TOKENS = 10**9  # all of the trial tree in one row
 MARGIN = 24  # how much longer than the window the trial tree is, in tokens
 PATHS: tuple[Callable[[Any], ScoringPath], ...] = (TreePath, PaddedPath, WholePath)
 CANNOT = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -35,7 +38,8 @@ class Scorer:
         model: A transformers model in memory.
         max_length: What it can read, in tokens.
         autocast: Makes the context in which the model is called.
-        budget_tokens: Tokens of one row; changes time and memory, not scores.
+        budget_tokens: Tokens of one row; changes time and memory, not scores. Halved where memory
+            runs out.
         num_truncated: Requests so far whose context had to be cut.
         notes: Which path is taken and why, in words.
     """
@@ -76,15 +80,39 @@ class Scorer:
         answers: dict[int, Answer] = {}
         with _scoring(self.model):
             path = self._choose(max(len(r.context) + len(r.continuation) for r in fitted.requests))
-            plan = path.plan(fitted.requests, self.budget_tokens)
-            identity = [path.name, self.budget_tokens, torch.get_num_threads(), plan_json(plan)]
-            with self.autocast():
-                batches = (ledger or Ledger()).run(
-                    name, plan, _num_tokens, _as_json(path), identity=identity
-                )
-                for row, results in batches:
-                    answers |= _answers(row, results, fitted.requests)
+            with self.autocast(), _released(path):
+                while len(answers) < len(requests):
+                    self._score(path, fitted.requests, answers, ledger or Ledger(), name)
         return [answers[index] for index in range(len(requests))]
+
+    def _score(
+        self,
+        path: ScoringPath,
+        requests: Sequence[Request],
+        answers: dict[int, Answer],
+        ledger: Ledger,
+        name: str,
+    ) -> None:
+        """Answer what is not answered yet; where memory runs out, halve the budget and return."""
+        left = [index for index in range(len(requests)) if index not in answers]
+        asked = [requests[index] for index in left]
+        settings = [path.name, PLAN_VERSION, self.budget_tokens, torch.get_num_threads()]
+        identity = [*settings, [[r.context, r.continuation] for r in asked]]
+        plan = path.plan(asked, self.budget_tokens)
+        part = f"{name} {self.budget_tokens}" if answers else name
+        cost = attrgetter("num_tokens")
+        try:
+            for row, results in ledger.run(part, plan, cost, _as_json(path), identity=identity):
+                found = _answers(row, results, asked)
+                answers |= {left[index]: answer for index, answer in found.items()}
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or self.budget_tokens <= MIN_BUDGET_TOKENS:
+                raise
+            path.release()
+            self.budget_tokens //= 2
+            self.notes.append(
+                f"out of memory: going on with {self.budget_tokens} tokens at a time, same scores"
+            )
 
     def _choose(self, longest: int) -> ScoringPath:
         """The first path that agrees with the plain use of the model on a tree of this length."""
@@ -120,6 +148,15 @@ class Scorer:
 
 
 @contextmanager
+def _released(path: ScoringPath) -> Iterator[None]:
+    """What the path keeps from row to row is let go of at the end."""
+    try:
+        yield
+    finally:
+        path.release()
+
+
+@contextmanager
 def _scoring(model: Any) -> Iterator[None]:
     """Evaluation mode without gradients; the mode is put back."""
     training = model.training
@@ -131,10 +168,6 @@ def _scoring(model: Any) -> Iterator[None]:
         model.train(training)
 
 
-def _num_tokens(row: Row) -> int:
-    return sum(document.num_tokens for document in row)
-
-
 def _as_json(path: ScoringPath) -> Callable[[Row], list[Any]]:
     def compute(row: Row) -> list[Any]:
         return [[answer.loglikelihood, answer.is_greedy] for answer in path.answer(row)]
@@ -144,7 +177,7 @@ def _as_json(path: ScoringPath) -> Callable[[Row], list[Any]]:
 
 def _answers(row: Row, results: list[Any], requests: Sequence[Request]) -> dict[int, Answer]:
     answers: dict[int, Answer] = {}
-    targets = [target for document in row for target in document.targets]
+    targets = [target for document in row.documents for target in document.targets]
     for target, (loglikelihood, is_greedy) in zip(targets, results, strict=True):
         if isnan(loglikelihood):
             raise TaskError(
@@ -153,13 +186,6 @@ def _answers(row: Row, results: list[Any], requests: Sequence[Request]) -> dict[
             )
         answers |= dict.fromkeys(target.requests, Answer(loglikelihood, is_greedy))
     return answers
-
-
-def plan_json(plan: Sequence[Row]) -> list[Any]:
-    """A plan as JSON, to tell two plans apart."""
-    return [
-        [[doc.nodes, [[t.requests, t.tokens] for t in doc.targets]] for doc in row] for row in plan
-    ]
 
 
 def _longest_window(model: Any) -> int:
@@ -197,23 +223,33 @@ def _plainly(model: Any, request: Request) -> float:
 def _try(
     make: Callable[[Any], ScoringPath], model: Any, requests: list[Request], expected: list[float]
 ) -> tuple[ScoringPath | None, str]:
-    """The path if it gives what is expected; else None and why not."""
+    """The path if it gives what is expected, in one row and in many; else None and why not."""
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
     tolerance = TOLERANCE_HALF if half else TOLERANCE
+    num_tokens = sum(len(request.context) for request in requests)
     try:
         path = make(model)
-        plan = path.plan(requests, TRIAL_BUDGET_TOKENS)
-        answers = [answer for row in plan for answer in path.answer(row)]
+        plans = [path.plan(requests, budget) for budget in (10 * num_tokens, num_tokens // 8)]
+        worst = max(_worst(path, plan, requests, expected) for plan in plans)
     except CANNOT as error:
         return (
             None,
             f"the {getattr(make, 'name', make)} path fails: {type(error).__name__}: {error}",
         )
-    targets = [target for row in plan for document in row for target in document.targets]
-    differences = [
+    if worst <= tolerance:
+        return path, ""
+    return None, f"the {path.name} path is off by {worst:.2g} a token on a random tree"
+
+
+def _worst(
+    path: ScoringPath, plan: list[Row], requests: list[Request], expected: list[float]
+) -> float:
+    """The largest error of a path on a plan, in nats a token; NaN counts as infinite."""
+    targets = [target for row in plan for document in row.documents for target in document.targets]
+    answers = [answer for row in plan for answer in path.answer(row)]
+    path.release()
+    errors = [
         abs(answer.loglikelihood - expected[target.requests[0]]) / len(target.tokens)
         for answer, target in zip(answers, targets, strict=True)
     ]
-    if all(difference <= tolerance for difference in differences):
-        return path, ""
-    return None, f"the {path.name} path is off by {max(differences):.2g} a token on a random tree"
+    return max(inf if isnan(error) else error for error in errors)

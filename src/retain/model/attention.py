@@ -1,174 +1,258 @@
 """Attention over packed trees of tokens, for any decoder that transformers runs.
 
-Many documents lie end to end in one row of tokens. Each is a *tree*: nodes are stretches of tokens,
-and a token sees its own node so far and the nodes above it, never a sibling. A training document
-is one node; questions that begin alike, each with its choices, are a tree of three levels. Nothing
-is padded, and no document sees another.
+Who sees whom is a ``Layout``; nothing is padded, and no document sees another. The attention
+function is registered with transformers under one name, so no model family is known here: sliding
+windows, grouped queries, soft caps and scales come with the call.
 
-The attention function is registered with transformers under one name, so no model family is known
-here: sliding windows, grouped queries, soft caps and scales come with the call.
-
-Shapes: T tokens of the row or of a document, N nodes, H query heads, K key heads, D head width.
+Shapes: T tokens of the row, Q queries and K keys of a block, H query heads, G key heads, D head
+width.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from retain.model.layout import NOTHING, ROOT, Block, Layout, Tree
+
+__all__ = ["NAME", "ROOT", "Kept", "Layout", "Tree", "tree_attention"]
 NAME = "retain_tree"
-ROOT = -1
-
-Tree = tuple[tuple[int, int], ...]
-"""Nodes of one document, parents first: index of the parent (``ROOT`` for none), tokens."""
+SCORES_BYTES = 64 * 2**20  # of one chunk of queries, where a kernel gives no normalisers
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the documents of one row lie, and how each is divided.
+@dataclass
+class Kept:
+    """Keys and values of a stretch of tokens that later rows go on from, layer by layer.
 
     Attributes:
-        documents: A tree for each document, in the order of the row; the tokens of a document lie
-            node after node.
+        capacity: The most tokens it will hold.
+        length: Tokens it holds.
     """
 
-    documents: tuple[Tree, ...]
+    capacity: int
+    length: int = 0
+    _layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    @classmethod
-    def of_documents(cls, lengths: Sequence[int]) -> "Layout":
-        """The layout of plain documents, each seeing only itself."""
-        return cls(tuple(((ROOT, length),) for length in lengths))
+    def layer(self, module: torch.nn.Module, length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [1, G, length, D] of one layer's first tokens."""
+        key, value = self._layers[id(module)]
+        return key[:, :, :length], value[:, :, :length]
 
-    @cached_property
-    def lengths(self) -> tuple[int, ...]:
-        """Tokens of each document."""
-        return tuple(sum(length for _, length in tree) for tree in self.documents)
-
-    def positions(self) -> list[int]:
-        """Position of each token: a document starts at 0, a node where its parent ends.
-
-        >>> Layout((((-1, 3), (0, 2), (0, 1)),)).positions()
-        [0, 1, 2, 3, 4, 3]
-        """
-        positions: list[int] = []
-        for tree in self.documents:
-            ends: list[int] = []
-            for parent, length in tree:
-                start = 0 if parent == ROOT else ends[parent]
-                positions.extend(range(start, start + length))
-                ends.append(start + length)
-        return positions
+    def put(self, module: torch.nn.Module, key: Tensor, value: Tensor) -> None:
+        """Keep one layer's keys and values behind the ``length`` that are there."""
+        if id(module) not in self._layers:
+            self._layers[id(module)] = tuple(
+                new.new_empty(1, new.shape[1], self.capacity, new.shape[3]) for new in (key, value)
+            )  # type: ignore[assignment]
+        end = self.length + key.shape[2]
+        for all_of_it, new in zip(self._layers[id(module)], (key, value), strict=True):
+            all_of_it[:, :, self.length : end] = new
 
 
-_layout: Layout | None = None
+@dataclass
+class _Row:
+    """What the attention function is told about the row that is computed.
+
+    Attributes:
+        layout: Its documents.
+        kept: What documents go on from.
+        keep: Whether the row's keys and values are added to what is kept.
+    """
+
+    layout: Layout
+    kept: Kept | None = None
+    keep: bool = False
+    _blocks: dict[tuple[Any, ...], list[Block]] = field(default_factory=dict)
+
+    def blocks(self, window: int | None, device: torch.device) -> list[Block]:
+        """The layout's blocks, made once for all layers."""
+        key = (window, device)
+        if key not in self._blocks:
+            self._blocks[key] = self.layout.blocks(window, device)
+        return self._blocks[key]
+
+
+_row: _Row | None = None
 """A plain global, not a context variable: a backward pass may recompute on another thread."""
-_masks: dict[tuple[Any, ...], torch.Tensor | None] = {}
 
 
 @contextmanager
-def tree_attention(model: Any, layout: Layout) -> Iterator[None]:
+def tree_attention(
+    model: Any, layout: Layout, kept: Kept | None = None, *, keep: bool = False
+) -> Iterator[None]:
     """Inside, ``model`` attends as ``layout`` says; a backward pass belongs inside too.
 
     The model's input must be one row of ``sum(layout.lengths)`` tokens, with
     ``position_ids=[layout.positions()]``, no attention mask and no cache.
+
+    Args:
+        model: A decoder of transformers.
+        layout: The documents of the row.
+        kept: What they go on from, where ``layout.seen`` says so.
+        keep: Add the row's keys and values to what is kept. The row must be one stretch of tokens
+            that goes on from all that is kept.
     """
-    global _layout
+    global _row
     config = model.config.get_text_config()
-    before, before_layout = config._attn_implementation, _layout
-    config._attn_implementation, _layout = NAME, layout
-    _masks.clear()
+    before, before_row = config._attn_implementation, _row
+    config._attn_implementation, _row = NAME, _Row(layout, kept, keep)
     try:
         yield
+        if keep and kept is not None:
+            kept.length += sum(layout.lengths)
     finally:
-        config._attn_implementation, _layout = before, before_layout
-        _masks.clear()
+        config._attn_implementation, _row = before, before_row
 
 
-def _mask(tree: Tree, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """Who sees whom in one document [T, T]; None where plain causal attention says it."""
-    length = sum(size for _, size in tree)
-    if len(tree) == 1 and (window is None or length <= window):
-        return None
-    key = (tree, window, device)
-    if key not in _masks:
-        above_NN = torch.eye(len(tree), dtype=torch.bool)
-        for node, (parent, _) in enumerate(tree):
-            if parent != ROOT:
-                above_NN[node] |= above_NN[parent]
-        node_T = torch.repeat_interleave(
-            torch.arange(len(tree)), torch.tensor([size for _, size in tree])
+@dataclass(frozen=True)
+class _Call:
+    """What one layer does to scores: the options of a call."""
+
+    scale: float
+    softcap: float | None
+    dropout: float
+
+    def whole(self, query: Tensor, key: Tensor, value: Tensor, block: Block) -> Tensor:
+        """Attention [1, H, Q, D] where one block is all that its queries see."""
+        if self.softcap is not None:
+            return self._by_hand(query, key, value, block)[0]
+        return scaled_dot_product_attention(
+            *(query, key, value),
+            attn_mask=block.bias(query.dtype),
+            dropout_p=self.dropout,
+            is_causal=block.causal,
+            scale=self.scale,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
-        order_T = torch.arange(length)
-        seen_TT = above_NN[node_T][:, node_T] & (order_T[:, None] >= order_T[None, :])
-        if window is not None:
-            position_T = torch.tensor(Layout((tree,)).positions())
-            seen_TT &= position_T[:, None] - position_T[None, :] < window
-        _masks[key] = seen_TT.to(device)
-    return _masks[key]
+
+    def part(
+        self, query: Tensor, key: Tensor, value: Tensor, block: Block
+    ) -> tuple[Tensor, Tensor]:
+        """Attention [1, H, Q, D] over some of what its queries see, and normalisers [1, H, Q]."""
+        if self.softcap is not None or query.device.type != "cpu":
+            return self._by_hand(query, key, value, block)
+        groups = query.shape[1] // key.shape[1]
+        shape = query.shape
+        if block.mask is None and not block.causal:  # heads of a group are queries of one head
+            query = query.reshape(1, key.shape[1], groups * shape[2], shape[3])
+        else:
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        mask = block.bias(query.dtype)
+        output, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, block.causal, attn_mask=mask, scale=self.scale
+        )
+        return output.reshape(shape), normaliser.reshape(shape[:3])
+
+    def _by_hand(
+        self, query: Tensor, key: Tensor, value: Tensor, block: Block
+    ) -> tuple[Tensor, Tensor]:
+        """The same in plain operations, some queries at a time."""
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        seen_QK = block.mask
+        if block.causal:
+            seen_QK = torch.ones(
+                query.shape[2], key.shape[2], dtype=torch.bool, device=query.device
+            ).tril()
+        size = max(1, SCORES_BYTES // (4 * query.shape[1] * key.shape[2]))
+        outputs, normalisers = [], []
+        for first in range(0, query.shape[2], size):
+            scores = (query[:, :, first : first + size] @ key.transpose(-1, -2)).float()
+            scores = scores * self.scale
+            if self.softcap is not None:  # Gemma 2
+                scores = torch.tanh(scores / self.softcap) * self.softcap
+            if seen_QK is not None:
+                scores = scores.masked_fill(~seen_QK[first : first + size], NOTHING)
+            normaliser = scores.logsumexp(-1)
+            weights = (scores - normaliser[..., None]).exp().to(query.dtype)
+            outputs.append(weights @ value)
+            normalisers.append(normaliser)
+        return torch.cat(outputs, 2), torch.cat(normalisers, 2)
 
 
-def _capped_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask_TT: torch.Tensor | None,
-    scale: float,
-    softcap: float,
-) -> torch.Tensor:
-    """Attention with the scores squashed by ``softcap * tanh(score / softcap)`` (Gemma 2)."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = torch.tanh(query @ key.transpose(-1, -2) * scale / softcap) * softcap
-    length = query.shape[2]
-    if mask_TT is None:
-        mask_TT = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
-    scores = scores.masked_fill(~mask_TT, float("-inf"))
-    return torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype) @ value
+class _Sum:
+    """Attention whose parts are added up, weighted by their normalisers."""
+
+    def __init__(self, query: Tensor) -> None:
+        self.output = torch.empty_like(query, dtype=torch.float32)
+        self.normaliser = query.new_empty(query.shape[:3], dtype=torch.float32)
+
+    def add(self, block: Block, output: Tensor, normaliser: Tensor) -> None:
+        """Add what the queries of a block got of it."""
+        queries = slice(*block.queries)
+        if block.is_first:
+            self.output[:, :, queries] = output
+            self.normaliser[:, :, queries] = normaliser
+            return
+        before = self.normaliser[:, :, queries]
+        total = torch.logaddexp(before, normaliser)
+        self.output[:, :, queries] *= (before - total).exp_()[..., None]
+        self.output[:, :, queries] += output * (normaliser - total).exp_()[..., None]
+        self.normaliser[:, :, queries] = total
 
 
 def _attend(  # noqa: PLR0913 - the signature that transformers calls
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
+) -> tuple[Tensor, None]:
     """The function transformers calls in every layer: [1, H, T, D] in, [1, T, H, D] out."""
-    if _layout is None or query.shape[0] != 1 or query.shape[2] != sum(_layout.lengths):
+    row = _row
+    if row is None or query.shape[0] != 1 or query.shape[2] != sum(row.layout.lengths):
         raise RuntimeError(f"{NAME} attention called outside tree_attention, or on another row")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    outputs = []
-    start = 0
-    for tree, length in zip(_layout.documents, _layout.lengths, strict=True):
-        part = slice(start, start + length)
-        q, k, v = query[:, :, part], key[:, :, part], value[:, :, part]
-        mask_TT = _mask(tree, sliding_window, query.device)
-        if softcap is not None:
-            outputs.append(_capped_attention(q, k, v, mask_TT, scale, softcap))
+    call = _Call(scale, softcap, dropout)
+    blocks = row.blocks(sliding_window, query.device)
+    if all(block.is_first for block in blocks):
+        output = torch.cat([*_apart(call, query, key, value, blocks)], 2)
+    else:
+        output = _together(call, module, row, (query, key, value), blocks)
+    if row.keep and row.kept is not None:
+        row.kept.put(module, key, value)
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _apart(
+    call: _Call, query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[Block]
+) -> Iterator[Tensor]:
+    """The outputs of blocks that are all their queries see, in the order of the row."""
+    for block in blocks:
+        part = slice(*block.queries)
+        yield call.whole(query[:, :, part], key[:, :, part], value[:, :, part], block)
+
+
+def _together(
+    call: _Call,
+    module: torch.nn.Module,
+    row: _Row,
+    states: tuple[Tensor, Tensor, Tensor],
+    blocks: Sequence[Block],
+) -> Tensor:
+    """The attention of queries that see several blocks."""
+    query, key, value = states
+    total = _Sum(query)
+    for block in blocks:
+        queries, keys = slice(*block.queries), slice(*block.keys)
+        if block.kept:
+            assert row.kept is not None, "a document goes on from tokens that are not kept"
+            all_keys, all_values = row.kept.layer(module, block.keys[1])
         else:
-            grouped = q.shape[1] != k.shape[1]
-            outputs.append(
-                scaled_dot_product_attention(
-                    *(q, k, v),
-                    attn_mask=mask_TT,
-                    dropout_p=dropout,
-                    is_causal=mask_TT is None,
-                    scale=scale,
-                    enable_gqa=grouped,
-                )
-            )
-        start += length
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+            all_keys, all_values = key, value
+        k, v = all_keys[:, :, keys], all_values[:, :, keys]
+        total.add(block, *call.part(query[:, :, queries], k, v, block))
+    return total.output.to(query.dtype)
 
 
 AttentionInterface.register(NAME, _attend)

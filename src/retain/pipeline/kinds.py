@@ -28,5 +28,5 @@ KINDS = {
     "train": Kind(1, "retain.train.step:run"),
     "remember": Kind(1, "retain.train.remember_step:run"),
     "finish": Kind(1, "retain.train.finish_step:run"),
-    "evaluate": Kind(1, "retain.evaluate.step:run"),
+    "evaluate": Kind(2, "retain.evaluate.step:run"),
 }

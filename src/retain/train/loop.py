@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from retain.errors import Interrupted, TrainingError
 from retain.methods.base import Memory
+from retain.model.memory import is_out_of_memory
 from retain.steps.work import Work
 from retain.train import snapshot as snapshots
 from retain.train.forward import make_forward
@@ -146,10 +147,8 @@ def _backward(objective: Objective, rows: Sequence[Row], weight: float) -> Tenso
     """Gradients of one micro-batch; a memory that is too small becomes a message."""
     try:
         return objective.backward(rows, weight)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(rows) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
             raise _out_of_memory(rows) from error
         raise
 

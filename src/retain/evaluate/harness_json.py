@@ -1,0 +1,52 @@
+"""Scores in the shape of lm-evaluation-harness's results file, for tools that read those.
+
+Source: ``lm_eval.evaluator.simple_evaluate`` and its ``results_*.json``, lm-eval 0.4.13.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from retain.evaluate.run import Evaluation
+
+NO_FILTER = "none"
+
+
+def harness_results(
+    found: Evaluation, specs: Sequence[Mapping[str, Any]], num_fewshot: int, config: dict[str, Any]
+) -> dict[str, Any]:
+    """One number of shots as the harness would write it.
+
+    Args:
+        found: What was scored.
+        specs: The resolved tasks.
+        num_fewshot: The number of shots; tasks that take none stand under 0.
+        config: Model and settings, as they are told.
+
+    Returns:
+        ``results``, ``n-shot``, ``n-samples``, ``higher_is_better``, ``versions``, ``config``.
+    """
+    rows = [r for r in found.scores if r["num_fewshot"] == num_fewshot and r["role"] == "all"]
+    names = list(dict.fromkeys(row["task"] for row in rows))
+    results: dict[str, dict[str, Any]] = {name: {"alias": name} for name in names}
+    better: dict[str, dict[str, bool]] = {name: {} for name in names}
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        metric, _, kind = row["metric"].partition(",")
+        kind = kind or NO_FILTER
+        results[row["task"]] |= {
+            f"{metric},{kind}": row["value"],
+            f"{metric}_stderr,{kind}": "N/A" if row["stderr"] is None else row["stderr"],
+        }
+        better[row["task"]][metric] = row["higher_is_better"]
+        counts[row["task"]] = {"original": row["num_items"], "effective": row["num_items"]}
+    versions = {spec["name"]: spec.get("task_version", spec["version"]) for spec in specs}
+    return {
+        "results": results,
+        "n-shot": dict.fromkeys(names, num_fewshot),
+        "n-samples": counts,
+        "higher_is_better": better,
+        "versions": {name: versions[name] for name in names},
+        "config": config,
+        "lm_eval_version": version("lm_eval"),
+    }

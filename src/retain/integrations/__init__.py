@@ -1,0 +1,1 @@
+"""Doors through which other tools' users reach what is measured here."""
