@@ -31,7 +31,7 @@ import torch
 from retain.evaluate.api import make_task, open_engine
 from retain.evaluate.catalog import resolve
 from retain.evaluate.engine import Engine, Pair
-from retain.evaluate.packing import Request, Row
+from retain.decode.prefix_tree import Request, Row
 
 SMOLLM, GEMMA = "embedded:smollm2-135m-instruct", "embedded:gemma3-270m"
 NUM_BLOCKS = 4

@@ -1,10 +1,15 @@
 """Generation: limits, stop strings, sampling, batches."""
 
 import pytest
+import torch
 
+from retain.decode.live import LiveBatch
 from retain.errors import Interrupted, TaskError
+from retain.evaluate import generate
+from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
 from retain.evaluate.ledger import Ledger
+from tests.evaluate.evaluation_models import bloom
 
 TEXTS = ("the cat", "which one", "मेरो नाम एक", "a", "no yes " * 9)
 GREEDY = {"max_gen_toks": 12}
@@ -15,9 +20,9 @@ def prompts(options, texts=TEXTS):
 
 
 def test_answers_do_not_depend_on_the_batch(engine):
-    engine.generator.batch_size = 1
+    engine.generator.num_slots = 1
     alone = engine.generate(prompts(GREEDY))
-    engine.generator.batch_size = 3
+    engine.generator.num_slots = 3
     assert engine.generate(prompts(GREEDY)) == alone
     assert engine.generate(prompts(GREEDY, TEXTS[::-1])) == alone[::-1]
 
@@ -36,7 +41,6 @@ def test_options_of_different_prompts_do_not_mix(engine):
 
 
 def test_sampling_is_seeded_and_leaves_the_global_generator(engine):
-    import torch
 
     options = {"max_gen_toks": 12, "do_sample": True, "temperature": 1.0}
     torch.manual_seed(5)
@@ -64,8 +68,8 @@ def test_a_limit_that_leaves_no_room_is_refused(engine):
         engine.generate([Prompt("the cat", {"max_gen_toks": 512}, "gsm8k, document 1")])
 
 
-def test_a_stopped_generation_goes_on_with_what_it_has(engine, tmp_path):
-    engine.generator.batch_size = 2
+def test_a_stopped_generation_goes_on_with_what_it_has(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "PORTION", 2)
     whole = engine.generate(prompts(GREEDY))
     calls = iter([False, True])
     with pytest.raises(Interrupted):
@@ -74,3 +78,57 @@ def test_a_stopped_generation_goes_on_with_what_it_has(engine, tmp_path):
     ledger = Ledger(tmp_path, stop=lambda: asked.append(1) is not None)
     assert engine.generate(prompts(GREEDY), ledger) == whole
     assert len(asked) == 2
+
+
+# ---------------------------------------------------------------- the way taken
+
+
+def by_transformers(engine, asked, limit):
+    """Each prompt alone through ``transformers.generate``, greedily."""
+    texts = []
+    for text in asked:
+        tokens = torch.tensor([engine.tokenizer(text)["input_ids"]])
+        whole = engine.model.generate(tokens, max_new_tokens=limit, do_sample=False)
+        texts.append(engine.tokenizer.decode(whole[0, tokens.shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+def test_greedy_answers_are_those_of_transformers(engine):
+    assert engine.generate(prompts(GREEDY)) == by_transformers(engine, TEXTS, 12)
+    assert engine.generator.notes == []
+
+
+def test_options_that_only_transformers_has_go_through_it_and_it_is_said(engine):
+    options = GREEDY | {"repetition_penalty": 1.5}
+    found = engine.generate(prompts(options))
+    assert found != engine.generate(prompts(GREEDY))
+    assert engine.generator.notes == [
+        "answers written by transformers.generate because repetition_penalty is set"
+    ]
+
+
+def test_a_model_that_the_live_batch_does_not_fit_goes_through_transformers(tokenizer):
+    engine = Engine(bloom(), tokenizer, max_length=128)
+    assert engine.generate(prompts(GREEDY)) == by_transformers(engine, TEXTS, 12)
+    assert "because a live batch is" in engine.generator.notes[0]
+
+
+def test_where_memory_runs_out_fewer_are_written_at_a_time(engine, monkeypatch):
+    expected = engine.generate(prompts(GREEDY))
+    step = LiveBatch.step
+
+    def limited(self, tokens):
+        if len(tokens) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(self, tokens)
+
+    monkeypatch.setattr(LiveBatch, "step", limited)
+    assert engine.generate(prompts(GREEDY)) == expected
+    assert engine.generator.num_slots == 2
+    assert "out of memory: going on with 2 answers at a time" in engine.generator.notes
+
+
+def test_repeats_of_one_prompt_draw_apart(engine):
+    options = {"max_gen_toks": 12, "do_sample": True, "temperature": 1.0}
+    one, other = engine.generate(prompts(options, ["the cat", "the cat"]))
+    assert one != other

@@ -10,10 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from retain.decode.prefix_tree import ROOT, Request, batches, chains, fit, num_common, trees
 from retain.errors import Interrupted, TaskError
 from retain.evaluate.forward import TreePath
 from retain.evaluate.ledger import Ledger
-from retain.evaluate.packing import ROOT, Request, batches, chains, fit, num_common, trees
 from retain.evaluate.scorer import Scorer
 from tests.evaluate.evaluation_models import OTHERS, TREES, make_model, sharp, t5
 
@@ -108,7 +108,7 @@ def test_a_wrong_tree_is_found_out(monkeypatch):
 
 
 def test_a_head_that_cannot_run_apart_is_run_whole(monkeypatch):
-    monkeypatch.setattr("retain.evaluate.head.Head.logits", lambda self, hidden: hidden @ hidden.T)
+    monkeypatch.setattr("retain.model.head.Head.logits", lambda self, hidden: hidden @ hidden.T)
     scorer = Scorer(family("llama"), LENGTH)
     request = Request((5, 6, 7), (8, 9))
     (answer,) = scorer.loglikelihoods([request])
@@ -134,7 +134,7 @@ def test_logits_are_made_in_chunks(monkeypatch):
     """A chunk of one position gives what one call gives."""
     requests = [Request((5, 6, 7), tuple(range(10, 30))), Request((5, 6), (7, 8))]
     whole = Scorer(family("llama"), LENGTH).loglikelihoods(requests)
-    monkeypatch.setattr("retain.evaluate.head.CHUNK_BYTES", 1)
+    monkeypatch.setattr("retain.model.head.CHUNK_BYTES", 1)
     for one, other in zip(
         Scorer(family("llama"), LENGTH).loglikelihoods(requests), whole, strict=True
     ):

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from retain.decode.prefix_tree import Answer, Request
 from retain.evaluate.generate import Generator, Prompt
 from retain.evaluate.ledger import Ledger
-from retain.evaluate.packing import Answer, Request
 from retain.evaluate.scorer import BUDGET_TOKENS, Scorer
 from retain.evaluate.tokens import Encoder
 

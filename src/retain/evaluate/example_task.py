@@ -15,13 +15,13 @@ from typing import Any
 from retain.data.example import Example
 from retain.data.render import continuation_tokens, continuations, prompt_tokens, with_shots
 from retain.data.split import order
+from retain.decode.prefix_tree import Answer, Request
 from retain.errors import TaskError
 from retain.evaluate import text_metrics
 from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
 from retain.evaluate.identity import check_unchanged
 from retain.evaluate.items import Item, divide
-from retain.evaluate.packing import Answer, Request
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
 from retain.evaluate.tokens import rolling_windows
 

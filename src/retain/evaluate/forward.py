@@ -11,20 +11,20 @@ from typing import Any, Protocol
 
 import torch
 
-from retain.evaluate.head import Head, chunk_length
-from retain.evaluate.packing import (
+from retain.decode.prefix_tree import (
     ROOT,
     Answer,
     Document,
     Request,
     Row,
     Target,
+    Tokens,
     batches,
     chains,
     trees,
 )
-from retain.evaluate.tokens import Tokens
 from retain.model.attention import Kept, Layout, Tree, tree_attention
+from retain.model.head import Head, chunk_length
 
 
 class ScoringPath(Protocol):
@@ -98,12 +98,14 @@ class TreePath:
         self._kept.length = sum(len(tokens) for tokens, _ in self._stack)
         for tokens in stretches[same:]:
             layout = Layout((((ROOT, len(tokens)),),), (self._kept.length,))
-            self._stack.append((tokens, self._hidden(tokens, layout, keep=True)))
+            self._stack.append((tokens, self._hidden(tokens, layout, into=self._kept)))
 
-    def _hidden(self, tokens: Sequence[int], layout: Layout, *, keep: bool = False) -> torch.Tensor:
+    def _hidden(
+        self, tokens: Sequence[int], layout: Layout, into: Kept | None = None
+    ) -> torch.Tensor:
         """States of a row [T, D]."""
         device = self.model.device
-        with tree_attention(self.head.model, layout, self._kept, keep=keep):
+        with tree_attention(self.head.model, layout, self._kept, into=into):
             states_1TD = self.head.hidden(
                 input_ids=torch.tensor(tokens, device=device)[None],
                 position_ids=torch.tensor(layout.positions(), device=device)[None],

@@ -1,12 +1,15 @@
-"""Text generation for evaluation: left-padded batches through ``transformers.generate``.
+"""Text generation for evaluation: many answers written at once, refilled as they end.
 
 Limits, stop strings and truncation are the harness's (lm-evaluation-harness 0.4.13,
-``HFLM.generate_until``). Batches are planned before the first is run.
+``HFLM.generate_until``). Portions are planned before the first is written. Models that the live
+batch does not fit, and options that it does not have, go through ``transformers.generate``.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -14,13 +17,29 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
+from retain.decode.choose import Sampling
+from retain.decode.live import NUM_SLOTS, Writing, is_exact, write
+from retain.decode.prefix_tree import Tokens
 from retain.errors import TaskError
 from retain.evaluate.ledger import Ledger
-from retain.evaluate.tokens import Encoder, Tokens
+from retain.evaluate.tokens import Encoder
+from retain.model.attention import longest_window
+from retain.model.memory import is_out_of_memory
 
-BATCH_SIZE = 16
+BATCH_SIZE = 16  # of transformers.generate
+PORTION = 128  # answers between two saves, through the live batch
 MAX_NEW_TOKENS = 256  # the harness's default
 LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+TOLERANCE = 1e-4  # of a log-probability, fp32 weights
+TOLERANCE_HALF = 0.5  # 16-bit weights: of any token of the vocabulary
+SAMPLING = {"do_sample", "temperature", "top_k", "top_p"}
+LIVE, TRANSFORMERS = "live", "transformers"
+MARGIN = 24  # how much longer than a window the trial's prompts are, in tokens
+HARMLESS = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
+    *("transformers_version", "max_length", "max_new_tokens", "use_cache", "cache_implementation"),
+    *("_from_model_config", "output_attentions", "output_hidden_states", "trust_remote_code"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,18 +69,21 @@ class Generator:
         encoder: Its tokenizer.
         max_length: What the model can read, in tokens.
         autocast: Makes the context in which the model is called.
-        batch_size: Prompts at a time.
-        seed: Where sampling noise comes from, with the batch.
+        num_slots: Answers written at a time; halved where memory runs out.
+        seed: Where sampling noise comes from, with the prompt.
         num_truncated: Prompts so far that had to be cut.
+        notes: How answers are written and why, in words.
     """
 
     model: Any
     encoder: Encoder
     max_length: int
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-    batch_size: int = BATCH_SIZE
+    num_slots: int = NUM_SLOTS
     seed: int = 0
     num_truncated: int = 0
+    notes: list[str] = field(default_factory=list)
+    _exact: tuple[bool, str] | None = None
 
     def continuations(
         self, prompts: Sequence[Prompt], ledger: Ledger | None = None, name: str = "generating"
@@ -70,35 +92,131 @@ class Generator:
 
         Raises:
             TaskError: If an answer's limit leaves no room for a prompt.
-            Interrupted: If the ledger's ``stop`` came true; finished batches are kept.
+            Interrupted: If the ledger's ``stop`` came true; finished portions are kept.
         """
+        if not prompts:
+            return []
         texts = self.encoder.encode([prompt.text for prompt in prompts])
         encoded = [
             tokens if prompt.tokens is None else prompt.tokens
             for prompt, tokens in zip(prompts, texts, strict=True)
         ]
-        plan = _plan(prompts, encoded, self.batch_size)
+        plan = self._plan(prompts, encoded)
         identity = [
             [[tokens, prompt.options] for tokens, prompt in zip(encoded, prompts, strict=True)],
-            [self.batch_size, self.max_length, self.seed, torch.get_num_threads()],
+            [[way, portion] for way, portion in plan],
+            [self.num_slots, self.max_length, self.seed, torch.get_num_threads()],
         ]
-        batches = (ledger or Ledger()).run(
-            name,
-            plan,
-            len,
-            lambda batch: self._batch([prompts[i] for i in batch], [encoded[i] for i in batch]),
-            identity=identity,
-            unit="answers",
+
+        keys = _keys(encoded)
+
+        def compute(portion: tuple[str, list[int]]) -> list[str]:
+            way, indices = portion
+            asked = [prompts[i] for i in indices], [encoded[i] for i in indices]
+            if way == LIVE:
+                return self._live(*asked, [keys[i] for i in indices])
+            return self._batch(*asked)
+
+        portions = (ledger or Ledger()).run(
+            name, plan, lambda portion: len(portion[1]), compute, identity=identity, unit="answers"
         )
         written = {
             index: text
-            for batch, results in batches
-            for index, text in zip(batch, results, strict=True)
+            for (_, portion), results in portions
+            for index, text in zip(portion, results, strict=True)
         }
         return [written[index] for index in range(len(prompts))]
 
-    def _batch(self, prompts: list[Prompt], encoded: list[Tokens]) -> list[str]:
+    def _plan(
+        self, prompts: Sequence[Prompt], encoded: Sequence[Tokens]
+    ) -> list[tuple[str, list[int]]]:
+        """Portions of prompts with equal options, longest first, each with how it is written."""
+        groups: dict[str, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            groups.setdefault(json.dumps(prompt.options, sort_keys=True), []).append(index)
+        plan = []
+        for group in groups.values():
+            way, size = LIVE, PORTION
+            if reason := self._not_live(prompts[group[0]], max(len(encoded[i]) for i in group)):
+                way, size = TRANSFORMERS, BATCH_SIZE
+                self._say(f"answers written by transformers.generate because {reason}")
+            ordered = sorted(group, key=lambda index: (-len(encoded[index]), index))
+            plan += [(way, ordered[at : at + size]) for at in range(0, len(ordered), size)]
+        return plan
+
+    def _not_live(self, prompt: Prompt, longest: int) -> str:
+        """Why these prompts cannot be written by the live batch; empty if they can."""
+        if self.encoder.separate:
+            return "the model has an encoder"
+        _, _, options = _settings(prompt.options, self._end_of_text())
+        changed = self._config(options).to_diff_dict()
+        if unknown := sorted(key for key in changed if key not in SAMPLING | HARMLESS):
+            return f"{unknown[0]} is set"
+        if self._exact is None:
+            half = next(self.model.parameters()).dtype in (torch.float16, torch.bfloat16)
+            num_tokens = min(longest_window(self.model), longest) + MARGIN
+            with torch.no_grad(), self._evaluating():
+                self._exact = is_exact(
+                    self.model,
+                    min(num_tokens, self.max_length - MARGIN),
+                    TOLERANCE_HALF if half else TOLERANCE,
+                )
+        exact, reason = self._exact
+        return "" if exact else f"a live batch is {reason}"
+
+    def _say(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(training)
+
+    def _config(self, options: dict[str, Any]) -> Any:
+        """The model's own settings of generation with what is asked for."""
+        config = deepcopy(self.model.generation_config)
+        config.update(**options)
+        return config
+
+    def _live(self, prompts: list[Prompt], encoded: list[Tokens], keys: Sequence[str]) -> list[str]:
+        """Write answers in the live batch; with fewer at a time where memory runs out."""
         limit, until, options = _settings(prompts[0].options, self._end_of_text())
+        config = self._config(options)
+        sampling = Sampling(seed=self.seed)
+        if config.do_sample:
+            sampling = Sampling(
+                1.0 if config.temperature is None else config.temperature,
+                config.top_k or None,
+                1.0 if config.top_p is None else config.top_p,
+                self.seed,
+            )
+        rows = self._cut_left(prompts, encoded, limit)
+        ends = _Ends(self.encoder.tokenizer, until, _end_tokens(config, self.encoder.tokenizer))
+        while True:
+            writings = [Writing(row, limit, ends, key) for row, key in zip(rows, keys, strict=True)]
+            try:
+                with torch.no_grad(), self.autocast(), self._evaluating():
+                    write(self.model, writings, sampling, self.num_slots)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or self.num_slots == 1:
+                    raise
+                self.num_slots //= 2
+                self._say(f"out of memory: going on with {self.num_slots} answers at a time")
+        texts = self.encoder.tokenizer.batch_decode(
+            [one.written for one in writings], skip_special_tokens=True
+        )
+        return [_cut(text, until) for text in texts]
+
+    def _cut_left(
+        self, prompts: Sequence[Prompt], encoded: Sequence[Tokens], limit: int
+    ) -> list[Tokens]:
+        """Prompts that leave room for the answer."""
         room = self.max_length if self.encoder.separate else self.max_length - limit
         if room <= 0:
             raise TaskError(
@@ -106,7 +224,11 @@ class Generator:
                 f"the model reads {self.max_length}. Lower max_gen_toks."
             )
         self.num_truncated += sum(len(tokens) > room for tokens in encoded)
-        rows = [tokens[-room:] for tokens in encoded]
+        return [tokens[-room:] for tokens in encoded]
+
+    def _batch(self, prompts: list[Prompt], encoded: list[Tokens]) -> list[str]:
+        limit, until, options = _settings(prompts[0].options, self._end_of_text())
+        rows = self._cut_left(prompts, encoded, limit)
         inputs_BL, mask_BL = self._padded(rows)
         start = 1 if self.encoder.separate else inputs_BL.shape[1]
         stopping = StoppingCriteriaList([_StopStrings(self.encoder.tokenizer, until, start)])
@@ -162,16 +284,37 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
         return torch.tensor(ended, device=input_ids.device)
 
 
-def _plan(prompts: Sequence[Prompt], encoded: list[Tokens], size: int) -> list[list[int]]:
-    """Batches of prompts with equal options, longest first."""
-    groups: dict[str, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        groups.setdefault(json.dumps(prompt.options, sort_keys=True), []).append(index)
-    plan = []
-    for group in groups.values():
-        ordered = sorted(group, key=lambda index: (-len(encoded[index]), index))
-        plan += [ordered[first : first + size] for first in range(0, len(ordered), size)]
-    return plan
+class _Ends:
+    """Whether what is written ends an answer: an end token, or a stop string, specials spelled."""
+
+    def __init__(self, tokenizer: Any, until: list[str], end_tokens: set[int]) -> None:
+        self.tokenizer, self.end_tokens = tokenizer, end_tokens
+        self.until = [text for text in until if text]
+        longest = max((len(text.encode()) for text in self.until), default=0)
+        self.tail = longest + 4  # tokens: each writes a byte at least
+
+    def __call__(self, written: list[int]) -> bool:
+        if written[-1] in self.end_tokens:
+            return True
+        text = self.tokenizer.decode(written[-self.tail :])
+        return any(stop in text for stop in self.until)
+
+
+def _end_tokens(config: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end a text, by the model's settings and its tokenizer."""
+    ends = config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    return set(ends) if isinstance(ends, list | tuple) else {int(ends)}
+
+
+def _keys(prompts: Sequence[Tokens]) -> list[str]:
+    """What sampling noise is drawn from: each prompt, and which of its repeats it is."""
+    repeats: Counter[Tokens] = Counter()
+    keys = []
+    for prompt in prompts:
+        keys.append(sha256(json.dumps([prompt, repeats[prompt]]).encode()).hexdigest())
+        repeats[prompt] += 1
+    return keys
 
 
 def _settings(options: dict[str, Any], end: str) -> tuple[int, list[str], dict[str, Any]]:

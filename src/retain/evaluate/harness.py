@@ -4,9 +4,9 @@ from typing import Any
 
 from lm_eval.api.model import TemplateLM
 
+from retain.decode.prefix_tree import Request
 from retain.evaluate.engine import Engine, Pair
 from retain.evaluate.generate import Prompt
-from retain.evaluate.packing import Request
 
 
 class RetainLM(TemplateLM):  # type: ignore[misc]

@@ -23,12 +23,12 @@ from lm_eval.api.samplers import ContextSampler
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import TaskIndex
 
+from retain.decode.prefix_tree import Answer
 from retain.errors import TaskError
 from retain.evaluate.engine import Pair
 from retain.evaluate.generate import Prompt
 from retain.evaluate.identity import check_unchanged, hub_repository
 from retain.evaluate.items import Division, Item, divide, document_key, rank
-from retain.evaluate.packing import Answer
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
 from retain.evaluate.task_files import TaskFile, Text, metric_facts
 

@@ -55,7 +55,7 @@ def run(
         result.scores += scores(task, pairs)
         result.items += item_rows(task, pairs)
         result.notes += [f"{task.name}: {note}" for note in task.notes]
-    result.notes += engine.scorer.notes
+    result.notes += [*engine.scorer.notes, *engine.generator.notes]
     if engine.num_truncated:
         result.notes.append(
             f"{engine.num_truncated} prompts were cut on the left to the "

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
+from retain.decode.prefix_tree import Answer, Request, Row, fit
 from retain.errors import TaskError
 from retain.evaluate.forward import EncoderPath, PaddedPath, ScoringPath, TreePath, WholePath
 from retain.evaluate.ledger import Ledger
-from retain.evaluate.packing import Answer, Request, Row, fit
+from retain.model.attention import longest_window
 from retain.model.memory import is_out_of_memory
 
 BUDGET_TOKENS = 2048  # tokens of one row
@@ -119,7 +120,7 @@ class Scorer:
         if self.model.config.is_encoder_decoder:
             self._path = self._path or EncoderPath(self.model)
             return self._path
-        needed = min(_longest_window(self.model), longest) + MARGIN
+        needed = min(longest_window(self.model), longest) + MARGIN
         if self._path is not None and needed <= self._tried_to:
             return self._path
         self._tried_to = needed
@@ -186,13 +187,6 @@ def _answers(row: Row, results: list[Any], requests: Sequence[Request]) -> dict[
             )
         answers |= dict.fromkeys(target.requests, Answer(loglikelihood, is_greedy))
     return answers
-
-
-def _longest_window(model: Any) -> int:
-    """The longest span any layer looks back over, 0 if all look back all the way."""
-    names = ("sliding_window", "attention_window", "attention_chunk_size", "window_size")
-    found = [getattr(model.config.get_text_config(), name, None) for name in names]
-    return max((value for value in found if isinstance(value, int)), default=0)
 
 
 def _trial(length: int, max_length: int, model: Any) -> list[Request]:

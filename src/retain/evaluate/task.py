@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from retain.decode.prefix_tree import Answer, Request
 from retain.evaluate.engine import Pair
 from retain.evaluate.generate import Prompt
 from retain.evaluate.items import Item
-from retain.evaluate.packing import Answer, Request
 
 Call = Pair | Request | Prompt | str
 """A continuation to score (as text or tokens), a prompt to continue, or a whole text to score."""

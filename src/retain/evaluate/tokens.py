@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Tokens = tuple[int, ...]
+from retain.decode.prefix_tree import Tokens
+
 Pair = tuple[Tokens, Tokens]
 """A context and its continuation."""
 

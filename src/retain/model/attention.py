@@ -1,17 +1,18 @@
-"""Attention over packed trees of tokens, for any decoder that transformers runs.
+"""Attention over packed trees of tokens and over live sequences, for any decoder of transformers.
 
-Who sees whom is a ``Layout``; nothing is padded, and no document sees another. The attention
-function is registered with transformers under one name, so no model family is known here: sliding
-windows, grouped queries, soft caps and scales come with the call.
+Who sees whom in a row is a ``Layout``; nothing is padded, and no document sees another. Sequences
+that are being written each have a slot of keys and values (``Slots``). The attention function is
+registered with transformers under one name, so no model family is known here: sliding windows,
+grouped queries, soft caps and scales come with the call.
 
-Shapes: T tokens of the row, Q queries and K keys of a block, H query heads, G key heads, D head
-width.
+Shapes: T tokens of a row, B live sequences, Q queries and K keys of a part, H query heads, G key
+heads, D head width.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,9 +21,27 @@ from transformers import AttentionInterface
 
 from retain.model.layout import NOTHING, ROOT, Block, Layout, Tree
 
-__all__ = ["NAME", "ROOT", "Kept", "Layout", "Tree", "tree_attention"]
+__all__ = [
+    "NAME",
+    "ROOT",
+    "Kept",
+    "Layout",
+    "Slots",
+    "Tree",
+    "live_attention",
+    "longest_window",
+    "tree_attention",
+]
 NAME = "retain_tree"
 SCORES_BYTES = 64 * 2**20  # of one chunk of queries, where a kernel gives no normalisers
+
+
+class Sink(Protocol):
+    """Takes the keys and values that a row's layers make."""
+
+    def put(self, module: torch.nn.Module, key: Tensor, value: Tensor) -> None:
+        """Take one layer's, both [1, G, T, D]."""
+        ...
 
 
 @dataclass
@@ -55,18 +74,77 @@ class Kept:
 
 
 @dataclass
+class Slots:
+    """Keys and values of sequences that are being written, a slot for each, layer by layer.
+
+    Attributes:
+        num_slots: How many sequences.
+        capacity: The most tokens of each.
+    """
+
+    num_slots: int
+    capacity: int
+    _layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def layer(self, module: torch.nn.Module, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [num_slots, G, capacity, D] of one layer."""
+        return self._of(id(module), like)
+
+    def fill(self, slot: int, index: Tensor, row: "Captured") -> None:
+        """Put the tokens of a row that one sequence reads into its slot, from its beginning."""
+        for name, (new_key, new_value) in row.layers.items():
+            keys, values = self._of(name, new_key)
+            keys[slot, :, : len(index)] = new_key[0, :, index]
+            values[slot, :, : len(index)] = new_value[0, :, index]
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more tokens in every slot."""
+        for name, states in self._layers.items():
+            larger = []
+            for old in states:
+                new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
+                new[:, :, : self.capacity] = old
+                larger.append(new)
+            self._layers[name] = larger[0], larger[1]
+        self.capacity = capacity
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy one sequence's tokens into another slot."""
+        for states in self._layers.values():
+            for all_of_it in states:
+                all_of_it[target, :, :length] = all_of_it[source, :, :length]
+
+    def _of(self, name: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        if name not in self._layers:
+            shape = (self.num_slots, like.shape[1], self.capacity, like.shape[3])
+            self._layers[name] = like.new_zeros(shape), like.new_zeros(shape)
+        return self._layers[name]
+
+
+@dataclass
+class Captured:
+    """Keys and values of one row, by layer."""
+
+    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def put(self, module: torch.nn.Module, key: Tensor, value: Tensor) -> None:
+        """Take one layer's."""
+        self.layers[id(module)] = key, value
+
+
+@dataclass
 class _Row:
     """What the attention function is told about the row that is computed.
 
     Attributes:
         layout: Its documents.
         kept: What documents go on from.
-        keep: Whether the row's keys and values are added to what is kept.
+        into: Takes the row's keys and values.
     """
 
     layout: Layout
     kept: Kept | None = None
-    keep: bool = False
+    into: Sink | None = None
     _blocks: dict[tuple[Any, ...], list[Block]] = field(default_factory=dict)
 
     def blocks(self, window: int | None, device: torch.device) -> list[Block]:
@@ -76,14 +154,133 @@ class _Row:
             self._blocks[key] = self.layout.blocks(window, device)
         return self._blocks[key]
 
+    def attend(
+        self, call: "_Call", module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        """Attention [1, H, T, D] of one layer."""
+        if query.shape[0] != 1 or query.shape[2] != sum(self.layout.lengths):
+            raise RuntimeError(f"{NAME} attention called on another row than it was told")
+        blocks = self.blocks(call.window, query.device)
+        if all(block.is_first for block in blocks):
+            output = torch.cat([*_apart(call, query, key, value, blocks)], 2)
+        else:
+            output = _together(call, module, self.kept, (query, key, value), blocks)
+        if self.into is not None:
+            self.into.put(module, key, value)
+        return output
 
-_row: _Row | None = None
+
+@dataclass
+class _Live:
+    """What the attention function is told about live sequences, of which each reads one token.
+
+    Attributes:
+        slots: Their keys and values; those of this step are added.
+        lengths: Tokens [B] in each slot before this step; the first B slots are live.
+        kept: What all sequences go on from, before what is in their slots.
+    """
+
+    slots: Slots
+    lengths: Tensor
+    kept: Kept | None = None
+    _biases: dict[tuple[Any, ...], Tensor | None] = field(default_factory=dict)
+
+    def attend(
+        self, call: "_Call", module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        """Attention [B, H, 1, D] of one layer; the heads of a group are queries of one key head."""
+        num_live, num_heads, _, width = query.shape
+        if num_live != len(self.lengths) or query.shape[2] != 1:
+            raise RuntimeError(f"{NAME} attention called on other sequences than it was told")
+        keys, values = self.slots.layer(module, key)
+        live = torch.arange(num_live, device=query.device)
+        keys[live, :, self.lengths] = key[:, :, 0]
+        values[live, :, self.lengths] = value[:, :, 0]
+        longest = self._longest
+        num_groups = key.shape[1]
+        grouped = query.view(num_live, num_groups, num_heads // num_groups, width)
+        own = self._bias("own", call.window, query.dtype)
+        assert own is not None
+        bias = own[:, None, None].expand(num_live, 1, grouped.shape[2], longest)
+        k, v = keys[:num_live, :, :longest], values[:num_live, :, :longest]
+        output, normaliser = call.part(grouped, k, v, bias)
+        if self.kept is not None and self.kept.length:
+            total = _Sum.of(output, normaliser)
+            total.add((0, grouped.shape[2]), *self._on_kept(call, module, grouped))
+            output = total.output.to(query.dtype)
+        return output.reshape(query.shape)
+
+    def _on_kept(
+        self, call: "_Call", module: torch.nn.Module, grouped: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the sequences see of the kept tokens: one product for all of them."""
+        assert self.kept is not None
+        num_live, num_groups, size, width = grouped.shape
+        together = grouped.transpose(0, 1).reshape(1, num_groups, num_live * size, width)
+        bias = self._bias("kept", call.window, grouped.dtype)
+        if bias is not None:
+            bias = bias.repeat_interleave(size, 0)
+        kept = self.kept.layer(module, self.kept.length)
+        output, normaliser = call.part(together, *kept, bias)
+        shape = (num_groups, num_live, size)
+        return (
+            output.reshape(*shape, width).transpose(0, 1),
+            normaliser.reshape(shape).transpose(0, 1),
+        )
+
+    @property
+    def _longest(self) -> int:
+        if ("longest",) not in self._biases:
+            self._biases[("longest",)] = self.lengths.max() + 1
+        return int(self._biases[("longest",)])  # type: ignore[arg-type]
+
+    def _bias(self, which: str, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """What is added to scores [B, K], made once for all layers; None where all see all."""
+        name = (which, window, dtype)
+        if name not in self._biases:
+            device = self.lengths.device
+            if which == "own":
+                distance_BK = self.lengths[:, None] - torch.arange(self._longest, device=device)
+                hidden_BK = distance_BK < 0
+            else:
+                assert self.kept is not None
+                num_kept = self.kept.length
+                place_K = torch.arange(num_kept, device=device)
+                distance_BK = self.lengths[:, None] + num_kept - place_K
+                hidden_BK = torch.zeros_like(distance_BK, dtype=torch.bool)
+            if window is not None:
+                hidden_BK |= distance_BK >= window
+            self._biases[name] = None
+            if which == "own" or hidden_BK.any():
+                self._biases[name] = _hide(hidden_BK, dtype)
+        return self._biases[name]
+
+
+def _hide(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: nothing, or so much less that nothing is seen."""
+    bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+    return bias.masked_fill_(hidden, max(NOTHING, torch.finfo(dtype).min / 2))
+
+
+_now: _Row | _Live | None = None
 """A plain global, not a context variable: a backward pass may recompute on another thread."""
 
 
 @contextmanager
+def _attending(model: Any, what: _Row | _Live) -> Iterator[None]:
+    global _now
+    config = model.config.get_text_config()
+    before, before_now = config._attn_implementation, _now
+    config._attn_implementation, _now = NAME, what
+    try:
+        yield
+    finally:
+        config._attn_implementation, _now = before, before_now
+
+
+@contextmanager
 def tree_attention(
-    model: Any, layout: Layout, kept: Kept | None = None, *, keep: bool = False
+    model: Any, layout: Layout, kept: Kept | None = None, *, into: Sink | None = None
 ) -> Iterator[None]:
     """Inside, ``model`` attends as ``layout`` says; a backward pass belongs inside too.
 
@@ -94,19 +291,29 @@ def tree_attention(
         model: A decoder of transformers.
         layout: The documents of the row.
         kept: What they go on from, where ``layout.seen`` says so.
-        keep: Add the row's keys and values to what is kept. The row must be one stretch of tokens
-            that goes on from all that is kept.
+        into: Takes the row's keys and values. To add a row to what is kept, it must be one stretch
+            of tokens that goes on from all that is kept.
     """
-    global _row
-    config = model.config.get_text_config()
-    before, before_row = config._attn_implementation, _row
-    config._attn_implementation, _row = NAME, _Row(layout, kept, keep)
-    try:
+    with _attending(model, _Row(layout, kept, into)):
         yield
-        if keep and kept is not None:
+        if into is not None and into is kept:
             kept.length += sum(layout.lengths)
-    finally:
-        config._attn_implementation, _row = before, before_row
+
+
+@contextmanager
+def live_attention(
+    model: Any, slots: Slots, lengths_B: Tensor, kept: Kept | None = None
+) -> Iterator[None]:
+    """Inside, ``model`` reads one token of each live sequence: input [B, 1], no mask, no cache.
+
+    Args:
+        model: A decoder of transformers.
+        slots: Keys and values of the sequences so far; this step's are added.
+        lengths_B: Tokens in the slot of each, before this one.
+        kept: What all of them go on from.
+    """
+    with _attending(model, _Live(slots, lengths_B, kept)):
+        yield
 
 
 @dataclass(frozen=True)
@@ -114,16 +321,18 @@ class _Call:
     """What one layer does to scores: the options of a call."""
 
     scale: float
+    window: int | None
     softcap: float | None
     dropout: float
 
     def whole(self, query: Tensor, key: Tensor, value: Tensor, block: Block) -> Tensor:
         """Attention [1, H, Q, D] where one block is all that its queries see."""
+        bias = block.bias(query.dtype)
         if self.softcap is not None:
-            return self._by_hand(query, key, value, block)[0]
+            return self._by_hand(query, key, value, bias, causal=block.causal)[0]
         return scaled_dot_product_attention(
             *(query, key, value),
-            attn_mask=block.bias(query.dtype),
+            attn_mask=bias,
             dropout_p=self.dropout,
             is_causal=block.causal,
             scale=self.scale,
@@ -131,43 +340,47 @@ class _Call:
         )
 
     def part(
-        self, query: Tensor, key: Tensor, value: Tensor, block: Block
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None,
+        *,
+        causal: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Attention [1, H, Q, D] over some of what its queries see, and normalisers [1, H, Q]."""
+        """Attention [B, H, Q, D] over some of what its queries see, and normalisers [B, H, Q]."""
         if self.softcap is not None or query.device.type != "cpu":
-            return self._by_hand(query, key, value, block)
+            return self._by_hand(query, key, value, bias, causal=causal)
         groups = query.shape[1] // key.shape[1]
         shape = query.shape
-        if block.mask is None and not block.causal:  # heads of a group are queries of one head
-            query = query.reshape(1, key.shape[1], groups * shape[2], shape[3])
-        else:
+        if bias is None and not causal:  # heads of a group are queries of one key head
+            query = query.reshape(shape[0], key.shape[1], groups * shape[2], shape[3])
+        elif groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        mask = block.bias(query.dtype)
         output, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, block.causal, attn_mask=mask, scale=self.scale
+            query, key, value, 0.0, causal, attn_mask=bias, scale=self.scale
         )
         return output.reshape(shape), normaliser.reshape(shape[:3])
 
     def _by_hand(
-        self, query: Tensor, key: Tensor, value: Tensor, block: Block
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, causal: bool
     ) -> tuple[Tensor, Tensor]:
         """The same in plain operations, some queries at a time."""
         groups = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        seen_QK = block.mask
-        if block.causal:
-            seen_QK = torch.ones(
-                query.shape[2], key.shape[2], dtype=torch.bool, device=query.device
-            ).tril()
-        size = max(1, SCORES_BYTES // (4 * query.shape[1] * key.shape[2]))
+        if causal:
+            shape = (query.shape[2], key.shape[2])
+            above = torch.ones(shape, dtype=torch.bool, device=query.device).triu(1)
+            bias = _hide(above, torch.float32)
+        size = max(1, SCORES_BYTES // (4 * query.shape[0] * query.shape[1] * key.shape[2]))
         outputs, normalisers = [], []
         for first in range(0, query.shape[2], size):
             scores = (query[:, :, first : first + size] @ key.transpose(-1, -2)).float()
             scores = scores * self.scale
             if self.softcap is not None:  # Gemma 2
                 scores = torch.tanh(scores / self.softcap) * self.softcap
-            if seen_QK is not None:
-                scores = scores.masked_fill(~seen_QK[first : first + size], NOTHING)
+            if bias is not None:
+                scores = scores + bias[..., first : first + size, :]
             normaliser = scores.logsumexp(-1)
             weights = (scores - normaliser[..., None]).exp().to(query.dtype)
             outputs.append(weights @ value)
@@ -175,25 +388,39 @@ class _Call:
         return torch.cat(outputs, 2), torch.cat(normalisers, 2)
 
 
+@dataclass
 class _Sum:
     """Attention whose parts are added up, weighted by their normalisers."""
 
-    def __init__(self, query: Tensor) -> None:
-        self.output = torch.empty_like(query, dtype=torch.float32)
-        self.normaliser = query.new_empty(query.shape[:3], dtype=torch.float32)
+    output: Tensor
+    normaliser: Tensor
 
-    def add(self, block: Block, output: Tensor, normaliser: Tensor) -> None:
-        """Add what the queries of a block got of it."""
-        queries = slice(*block.queries)
-        if block.is_first:
-            self.output[:, :, queries] = output
-            self.normaliser[:, :, queries] = normaliser
-            return
-        before = self.normaliser[:, :, queries]
+    @classmethod
+    def empty(cls, query: Tensor) -> "_Sum":
+        """To be set before it is added to."""
+        return cls(
+            torch.empty_like(query, dtype=torch.float32),
+            query.new_empty(query.shape[:3], dtype=torch.float32),
+        )
+
+    @classmethod
+    def of(cls, output: Tensor, normaliser: Tensor) -> "_Sum":
+        """A first part of all queries."""
+        return cls(output.float(), normaliser.clone())
+
+    def set(self, queries: tuple[int, int], output: Tensor, normaliser: Tensor) -> None:
+        """The first part of some queries."""
+        self.output[:, :, slice(*queries)] = output
+        self.normaliser[:, :, slice(*queries)] = normaliser
+
+    def add(self, queries: tuple[int, int], output: Tensor, normaliser: Tensor) -> None:
+        """A further part of some queries."""
+        place = slice(*queries)
+        before = self.normaliser[:, :, place]
         total = torch.logaddexp(before, normaliser)
-        self.output[:, :, queries] *= (before - total).exp_()[..., None]
-        self.output[:, :, queries] += output * (normaliser - total).exp_()[..., None]
-        self.normaliser[:, :, queries] = total
+        self.output[:, :, place] *= (before - total).exp_()[..., None]
+        self.output[:, :, place] += output * (normaliser - total).exp_()[..., None]
+        self.normaliser[:, :, place] = total
 
 
 def _attend(  # noqa: PLR0913 - the signature that transformers calls
@@ -208,19 +435,12 @@ def _attend(  # noqa: PLR0913 - the signature that transformers calls
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The function transformers calls in every layer: [1, H, T, D] in, [1, T, H, D] out."""
-    row = _row
-    if row is None or query.shape[0] != 1 or query.shape[2] != sum(row.layout.lengths):
-        raise RuntimeError(f"{NAME} attention called outside tree_attention, or on another row")
+    """The function transformers calls in every layer: [B, H, T, D] in, [B, T, H, D] out."""
+    if _now is None:
+        raise RuntimeError(f"{NAME} attention called outside tree_attention and live_attention")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    call = _Call(scale, softcap, dropout)
-    blocks = row.blocks(sliding_window, query.device)
-    if all(block.is_first for block in blocks):
-        output = torch.cat([*_apart(call, query, key, value, blocks)], 2)
-    else:
-        output = _together(call, module, row, (query, key, value), blocks)
-    if row.keep and row.kept is not None:
-        row.kept.put(module, key, value)
+    call = _Call(scale, sliding_window, softcap, dropout)
+    output = _now.attend(call, module, query, key, value)
     return output.transpose(1, 2).contiguous(), None
 
 
@@ -236,23 +456,31 @@ def _apart(
 def _together(
     call: _Call,
     module: torch.nn.Module,
-    row: _Row,
+    kept: Kept | None,
     states: tuple[Tensor, Tensor, Tensor],
     blocks: Sequence[Block],
 ) -> Tensor:
     """The attention of queries that see several blocks."""
     query, key, value = states
-    total = _Sum(query)
+    total = _Sum.empty(query)
     for block in blocks:
         queries, keys = slice(*block.queries), slice(*block.keys)
         if block.kept:
-            assert row.kept is not None, "a document goes on from tokens that are not kept"
-            all_keys, all_values = row.kept.layer(module, block.keys[1])
+            assert kept is not None, "a document goes on from tokens that are not kept"
+            all_keys, all_values = kept.layer(module, block.keys[1])
         else:
             all_keys, all_values = key, value
         k, v = all_keys[:, :, keys], all_values[:, :, keys]
-        total.add(block, *call.part(query[:, :, queries], k, v, block))
+        found = call.part(query[:, :, queries], k, v, block.bias(query.dtype), causal=block.causal)
+        (total.set if block.is_first else total.add)(block.queries, *found)
     return total.output.to(query.dtype)
+
+
+def longest_window(model: Any) -> int:
+    """The longest span any layer looks back over, 0 if all look back all the way."""
+    names = ("sliding_window", "attention_window", "attention_chunk_size", "window_size")
+    found = [getattr(model.config.get_text_config(), name, None) for name in names]
+    return max((value for value in found if isinstance(value, int)), default=0)
 
 
 AttentionInterface.register(NAME, _attend)

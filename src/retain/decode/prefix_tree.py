@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from retain.errors import TaskError
-from retain.evaluate.tokens import Tokens
 
+Tokens = tuple[int, ...]
 ROOT = -1  # as in model.layout
 MIN_KEPT = 16  # tokens; fewer are sooner computed again than kept
 MIN_SAVED = 0.04  # share of a document's tokens; less is not worth the parts it is cut into

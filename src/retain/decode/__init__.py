@@ -1,0 +1,1 @@
+"""What scoring and writing share: the tree of prefixes, and live sequences."""
