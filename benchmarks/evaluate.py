@@ -18,7 +18,7 @@ import platform
 import random
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,16 +27,20 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from lm_eval.api.instance import Instance
 
+from retain.decode.prefix_tree import Request, Row
 from retain.evaluate.api import make_task, open_engine
 from retain.evaluate.catalog import resolve
 from retain.evaluate.engine import Engine, Pair
-from retain.decode.prefix_tree import Request, Row
+from retain.evaluate.generate import Prompt
 
 SMOLLM, GEMMA = "embedded:smollm2-135m-instruct", "embedded:gemma3-270m"
 NUM_BLOCKS = 4
 BATCH_SIZES = (4, 8, 16, 32)
 RESAMPLES = 2000
+ONES = 6  # answers by which batch size 1 is judged
+GREEDY = {"until": [], "max_gen_toks": 96, "do_sample": False}
 
 
 @dataclass(frozen=True)
@@ -360,11 +364,126 @@ def line(result: Result | None) -> str:
     return f"{first[0]:<{first[1]}}" + "".join(f"{cell!s:>{width}}" for cell, width in rest)
 
 
+# ---------------------------------------------------------------- generation
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a row of generation came to.
+
+    Attributes:
+        name: The row.
+        num_answers: How many.
+        ratio: Median of the harness's time at its best batch size over ours.
+        low: Lower end of its interval.
+        high: Upper end.
+        ratio_to_one: The same against batch size 1, over the first answers.
+        floor: The least ratio wanted, and of batch size 1.
+        batch_size: The harness's best.
+        tokens_per_second: Ours, of what is written.
+        share_of_limit: That over what memory and matrix products allow at 32 live sequences.
+        equal: Answers that are the same text.
+    """
+
+    name: str
+    num_answers: int
+    ratio: float
+    low: float
+    high: float
+    ratio_to_one: float
+    floor: tuple[float, float]
+    batch_size: int
+    tokens_per_second: float
+    share_of_limit: float
+    equal: int
+
+
+def measure_writing(num_answers: int, dtype: str = "float32") -> Written:
+    """Answers of uneven length to grade-school questions, greedily, ABAB."""
+    engine = open_model(SMOLLM, dtype)
+    theirs = _harness(engine)
+    asked = _questions(engine, num_answers)
+    requests = [Instance("generate_until", {}, (text, dict(GREEDY)), 0) for text in asked]
+    theirs.batch_size_per_gpu = 1
+    ones = _timed(lambda: theirs.generate_until(requests[:ONES], disable_tqdm=True))[1]
+    times = {}
+    sweep = requests[:32]
+    for size in BATCH_SIZES[1:]:
+        theirs.batch_size_per_gpu = size
+        times[size] = _timed(lambda: theirs.generate_until(sweep, disable_tqdm=True))[1]
+    best = min(times, key=times.__getitem__)
+    theirs.batch_size_per_gpu = best
+    prompts = [Prompt(text, GREEDY) for text in asked]
+    engine.generate(prompts[:2])
+    peaks = [peak(dtype)]
+    first_ours = _timed(lambda: engine.generate(prompts[:ONES]))[1]
+    ours, theirs_times = [_timed(lambda: engine.generate(prompts))], []
+    for _ in range(2):
+        theirs_times.append(_timed(lambda: theirs.generate_until(requests, disable_tqdm=True)))
+        ours.append(_timed(lambda: engine.generate(prompts)))
+    peaks.append(peak(dtype))
+    ratios = [
+        seconds / beside[1]
+        for number, (_, seconds) in enumerate(theirs_times)
+        for beside in ours[number : number + 2]
+    ]
+    answers, seconds = ours[0][0], statistics.median(one[1] for one in ours)
+    num_tokens = sum(map(len, engine.tokenizer(answers)["input_ids"])) + len(answers)
+    low, high = interval(ratios)
+    return Written(
+        name=f"asdiv-greedy-{dtype}",
+        num_answers=num_answers,
+        ratio=statistics.median(ratios),
+        low=low,
+        high=high,
+        ratio_to_one=ones / first_ours,
+        floor=(2, 5),
+        batch_size=best,
+        tokens_per_second=num_tokens / seconds,
+        share_of_limit=num_tokens / seconds / _decode_limit(engine.model, statistics.mean(peaks)),
+        equal=sum(a == b for a, b in zip(answers, theirs_times[0][0], strict=True)),
+    )
+
+
+def _questions(engine: Engine, count: int) -> list[str]:
+    from retain.data.sources import load
+
+    examples = sorted(load("embedded:asdiv").examples, key=lambda one: one.id)[:count]
+    return [
+        engine.tokenizer.apply_chat_template(
+            list(one.prompt), tokenize=False, add_generation_prompt=True
+        )
+        for one in examples
+    ]
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = perf_counter()
+    found = work()
+    return found, perf_counter() - start
+
+
+def _decode_limit(model: Any, products: float, live: int = 32, context: int = 256) -> float:
+    """Tokens a second that 32 sequences could be written at, by products and by memory."""
+    shape = Shape.of(model)
+    weights = shape.body + shape.head
+    size = next(model.parameters()).element_size()
+    big = torch.empty(2**27 // size, dtype=next(model.parameters()).dtype)
+    seconds = min(_timed(big.sum)[1] for _ in range(5))
+    bandwidth = big.nbytes / seconds
+    config = model.config.get_text_config()
+    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * size
+    by_memory = (size * weights + live * context * per_token) / bandwidth
+    by_products = live * (2 * weights + shape.attention * context) / products
+    return live / max(by_memory, by_products)
+
+
 def main() -> None:
     """Print the table, and write it if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--rows", nargs="*", default=[work.name for work in WORKS])
+    parser.add_argument("--no-writing", dest="writing", action="store_false")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.CRITICAL)
@@ -380,8 +499,16 @@ def main() -> None:
         if work.name in given.rows:
             results.append(measure(work, given.items))
             print(line(results[-1]), flush=True)
+    written = []
+    for dtype in ("float32", "bfloat16") if given.writing else ():
+        written.append(measure_writing(given.items, dtype))
+        print(json.dumps(asdict(written[-1])), flush=True)
     if given.output:
-        text = {"machine": machine, "rows": [asdict(result) for result in results]}
+        text = {
+            "machine": machine,
+            "rows": [asdict(result) for result in results],
+            "generation": [asdict(one) for one in written],
+        }
         given.output.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,11 +1,12 @@
 """The harness's own Hugging Face model against ours: same items, same weights, fp32.
 
-    python benchmarks/parity.py [--model REFERENCE] [--limit 40] [--num-fewshot 0] [TASK ...]
+    python benchmarks/parity.py [--model REFERENCE] [--limit 40] [--num-fewshot 0 5] [TASK ...]
 
-Prints, for each task, items, accuracy (or bits per byte) of both, the largest difference of a
-log-likelihood, the same divided by the bytes of its text, and seconds of both. The harness adds up
-log-probabilities in fp32, we in fp64, so long texts differ by more: four news articles of 250
-tokens were within 8e-5 nats of the model in fp64 by ours, within 2.1e-3 by theirs.
+The harness draws the shots and the documents, for both. Prints, for each task, items, accuracy (or
+bits per byte, or exact match) of both, the largest difference of a log-likelihood, the same divided
+by the bytes of its text, items where the two choose (or write) another answer, and seconds of both.
+The harness adds up log-probabilities in fp32, we in fp64, so long texts differ by more: four news
+articles of 250 tokens were within 8e-5 nats of the model in fp64 by ours, within 2.1e-3 by theirs.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -23,7 +25,21 @@ from retain.evaluate.engine import Engine
 from retain.evaluate.harness import RetainLM
 
 MODEL = "embedded:smollm2-135m-instruct"
-TASKS = ("embedded_boolq", "embedded_piqa", "embedded_openbookqa", "english_bits_per_byte")
+TASKS = (
+    "embedded_boolq",
+    "embedded_piqa",
+    "embedded_openbookqa",
+    "embedded_siqa",
+    "embedded_commonsenseqa_cloze",
+    "embedded_commonsenseqa",
+    "embedded_mmlu",
+    "english_bits_per_byte",
+    "embedded_asdiv",
+)
+METRICS = {
+    "english_bits_per_byte": "bits_per_byte,none",
+    "embedded_asdiv": "exact_match,first-number",
+}
 BATCH_SIZE = 8
 
 
@@ -38,7 +54,7 @@ class Row:
         ours: The same by our engine.
         largest_difference: Of any log-likelihood, in nats.
         largest_per_byte: The same over the bytes of the text that is scored.
-        num_other_choices: Items where the two prefer another choice.
+        num_other_choices: Items where the two prefer another choice, or write another answer.
         their_seconds: Scoring, without loading.
         our_seconds: The same.
     """
@@ -70,8 +86,12 @@ def compare(engine: Engine, tasks: Sequence[str], limit: int, num_fewshot: int) 
 def _row(task: str, theirs: Any, ours: Any, limit: int, num_fewshot: int) -> Row:
     expected, their_seconds = _evaluated(theirs, task, limit, num_fewshot)
     found, our_seconds = _evaluated(ours, task, limit, num_fewshot)
-    name = "bits_per_byte,none" if task.endswith("bits_per_byte") else "acc,none"
+    name = METRICS.get(task, "acc,none")
     samples = list(zip(expected["samples"][task], found["samples"][task], strict=True))
+    if name.startswith("exact_match"):
+        other = sum(one["resps"] != two["resps"] for one, two in samples)
+        scores = (side["results"][task][name] for side in (expected, found))
+        return Row(task, len(samples), *scores, 0.0, 0.0, other, their_seconds, our_seconds)
     pairs = [(_numbers(one), _numbers(other)) for one, other in samples]
     differences = [
         (abs(x - y), len(arguments[-1].encode()))
@@ -129,12 +149,13 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=TASKS)
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--limit", type=int, default=40)
-    parser.add_argument("--num-fewshot", type=int, default=0)
+    parser.add_argument("--num-fewshot", type=int, nargs="*", default=[0])
     given = parser.parse_args()
     engine = open_engine(given.model, precision="fp32")
-    print(f"{given.model}, {given.num_fewshot} shots, fp32, harness at batch size {BATCH_SIZE}")
+    print(f"{given.model}, fp32, harness at batch size {BATCH_SIZE}")
     titles = (
         "task",
+        "shots",
         "items",
         "theirs",
         "ours",
@@ -144,13 +165,17 @@ def main() -> None:
         "s theirs",
         "s ours",
     )
-    print("{:<24}{:>6}{:>10}{:>10}{:>10}{:>10}{:>14}{:>10}{:>8}".format(*titles))
-    for row in compare(engine, given.tasks, given.limit, given.num_fewshot):
+    print("{:<30}{:>6}{:>6}{:>10}{:>10}{:>10}{:>10}{:>14}{:>10}{:>8}".format(*titles))
+    for shots, task in product(given.num_fewshot, given.tasks):
+        if shots and task == "english_bits_per_byte":
+            continue
+        (row,) = compare(engine, [task], given.limit, shots)
         print(
-            f"{row.task:<24}{row.num_items:>6}{row.theirs:>10.4f}{row.ours:>10.4f}"
+            f"{row.task:<30}{shots:>6}{row.num_items:>6}{row.theirs:>10.4f}{row.ours:>10.4f}"
             f"{row.largest_difference:>10.1e}{row.largest_per_byte:>10.1e}"
             f"{row.num_other_choices:>14}"
-            f"{row.their_seconds:>10.1f}{row.our_seconds:>8.1f}"
+            f"{row.their_seconds:>10.1f}{row.our_seconds:>8.1f}",
+            flush=True,
         )
 
 

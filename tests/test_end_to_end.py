@@ -278,3 +278,43 @@ def test_a_freeze_that_matches_nothing_is_found_before_anything_runs(project):
 def _journal(run):
     path = run / "journal.jsonl"
     return path.read_text() if path.exists() else ""
+
+
+def test_adapters_in_every_phase_and_handover(project):
+    """Both phases as LoRA, each handover an arm, full tuning after a merge; models and export."""
+    recipe = (project / "own.yaml").read_text()
+    head, _ = recipe.split("arms:\n")
+    head = head.replace("name: own", "name: adapters").replace(
+        "precision: fp32, save_steps: 2", "precision: fp32, tuning: lora, lora_r: 4"
+    )
+    (project / "adapters.yaml").write_text(
+        head
+        + "arms:\n"
+        + "  none: []\n"
+        + "  new: {train: {handover: new_adapter}}\n"
+        + "  merge: {train: {handover: merge_then_new}}\n"
+        + "  full: {train: {tuning: full, handover: merge_then_new}}\n"
+        + "  replay: [{method: experience_replay, share: 0.2}]\n"
+    )
+    plan = api.plan("adapters.yaml")
+    trained = {line.step.name: line.trainable_parameters for line in plan.lines
+               if line.step.kind == "train"}  # fmt: skip
+    assert trained["skill"] < 0.2 * trained["text-full"]
+    api.run("adapters.yaml")
+    scores = rows("runs/adapters/scores.csv")
+    assert {row["arm"] for row in scores} == {"none", "new", "merge", "full", "replay"}
+    assert len(list(Path("runs/.steps/train").glob("skill-*"))) == 2  # this one and the full one
+    for arm in ("none", "new", "merge", "full"):
+        model = AutoModelForCausalLM.from_pretrained(f"runs/adapters/models/{arm}-seed0-text")
+        assert model.num_parameters() > 0
+    assert "tuning" in Path("runs/adapters/recipe.resolved.yaml").read_text()
+    api.export("adapters", "merge", "exported")
+    shutil.rmtree("runs")
+    AutoModelForCausalLM.from_pretrained("exported")
+
+
+def test_a_method_that_chooses_weights_does_not_stand_beside_an_adapter(project):
+    recipe = (project / "own.yaml").read_text().replace("save_steps: 2}", "tuning: lora}")
+    (project / "both.yaml").write_text(recipe)
+    with pytest.raises(RetainError, match=r"freeze says which weights move .* tuning: lora"):
+        api.plan("both.yaml")

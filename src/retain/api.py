@@ -213,6 +213,8 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
     Raises:
         RetainError: If there is no such run or arm, or the target exists.
     """
+    from retain.model import adapters
+
     models = _run_dir(run_name, Path(runs)) / "models"
     pointers = {path.name.removesuffix(".json"): path for path in models.glob("*.json")}
     pointed = {name: json.loads(path.read_text("utf-8")) for name, path in pointers.items()}
@@ -235,6 +237,8 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
     building = target.with_name(f"{target.name}.partial-{os.getpid()}")
     with writing(target):
         shutil.copytree(source, building)
+        if adapters.is_adapter(source):
+            adapters.take_along(source, building, target, Path(runs))
         building.rename(target)
     return f"{target}\nAutoModelForCausalLM.from_pretrained({str(target)!r})"
 

@@ -166,7 +166,8 @@ class _Estimator:
         assert row.planned is not None
         mix = _read(self.open(row.mix, "facts.json"))
         facts, precision = self.facts(row), step.settings["precision"]
-        moving = self.moving(step, facts)
+        adapter_parameters = self.adapter_parameters(step, row)
+        moving = self.moving(step, facts) if not adapter_parameters else set()
         phase = Phase(
             num_steps=mix["num_steps"],
             tokens=mix["num_tokens"],
@@ -176,6 +177,8 @@ class _Estimator:
             moving=moving,
             recomputed=step.settings["gradient_checkpointing"],
             micro_batch_tokens=max(512, row.planned.train.max_length),
+            adapter_parameters=adapter_parameters,
+            quantised=step.settings["tuning"] == "qlora",
         )
         cost: Cost = training_cost(facts, phase, self.rate(facts, precision))
         self.snapshot_bytes = max(self.snapshot_bytes, cost.snapshot_bytes)
@@ -185,7 +188,8 @@ class _Estimator:
             is_cached=False,
             tokens=phase.tokens,
             trained_tokens=phase.trained_tokens,
-            trainable_parameters=sum(facts.places[name].size for name in names),
+            trainable_parameters=adapter_parameters
+            or sum(facts.places[name].size for name in names),
             seconds=cost.seconds + OVERHEAD_SECONDS["train"],
             memory_bytes=cost.memory_bytes,
             disk_bytes=cost.disk_bytes,
@@ -256,15 +260,19 @@ class _Estimator:
         """The base model's facts."""
         from retain.model.facts import describe
 
+        reference, revision = self.model_of(row)
+        if reference not in self.known_facts:
+            self.known_facts[reference] = describe(reference, revision)
+        return self.known_facts[reference]
+
+    def model_of(self, row: Row) -> tuple[str, str | None]:
+        """The base model's reference and revision."""
         cell = next(
             cell
             for cell in self.resolved.cells
             if (cell.variant, cell.arm) == (row.variant, row.arm)
         )
-        reference = cell.recipe.model
-        if reference not in self.known_facts:
-            self.known_facts[reference] = describe(reference, cell.recipe.revision)
-        return self.known_facts[reference]
+        return cell.recipe.model, cell.recipe.revision
 
     def tokenizer(self, step: Step) -> Any:
         """The tokenizer of the recipe's model."""
@@ -282,6 +290,15 @@ class _Estimator:
         if precision not in self.rates:
             self.rates[precision] = measure_rates(facts, precision)
         return self.rates[precision]
+
+    def adapter_parameters(self, step: Step, row: Row) -> int:
+        """Numbers in the adapter that a phase trains; 0 where it trains weights."""
+        from retain.model.adapters import num_parameters
+        from retain.model.reference import folder
+        from retain.train.settings import read_settings
+
+        adapter = read_settings(step.settings).adapter
+        return 0 if adapter is None else num_parameters(folder(*self.model_of(row)), adapter)
 
     def moving(self, step: Step, facts: "Facts") -> set[str] | None:
         """Names of the parameters that will move; None for all, or where weights decide."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from retain.decode import live
 from retain.decode.choose import Sampling
-from retain.decode.live import LiveBatch, Writing, is_exact, shared_beginning, write
+from retain.decode.live import LiveBatch, Trial, Writing, shared_beginning, tried, write
 from tests.evaluate.evaluation_models import OTHERS, TREES
 
 FAMILIES = TREES | OTHERS
@@ -63,24 +63,34 @@ def test_greedy_answers_are_those_of_plain_calls(
 @pytest.mark.parametrize("name", TREES)
 def test_families_with_plain_attention_are_written_live(name):
     with torch.no_grad():
-        exact, reason = is_exact(family(name), 40, 1e-4)
-    assert exact, reason
+        trial = tried(family(name), 40)
+    assert trial.worst <= 1e-4, trial.fault
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_model_with_another_state_is_found_out(name):
     with torch.no_grad():
-        exact, reason = is_exact(family(name), 40, 1e-4)
-    assert not exact
-    assert "off by" in reason or "Error" in reason
+        trial = tried(family(name), 40)
+    assert trial.worst > 0.1
 
 
 def test_a_wrong_position_is_found_out(monkeypatch):
     """Were the kept tokens left out of the positions, the trial would tell."""
     monkeypatch.setattr(LiveBatch, "num_kept", property(lambda self: 0))
     with torch.no_grad():
-        exact, _ = is_exact(family("llama"), 40, 1e-4)
-    assert not exact
+        assert tried(family("llama"), 40).worst > 0.1
+
+
+def test_as_many_are_written_at_once_as_memory_allows():
+    with torch.no_grad():
+        trial = tried(family("llama"), 40)
+    config = family("llama").config
+    width = config.hidden_size // config.num_attention_heads
+    per_layer = 2 * 4 * config.num_key_value_heads * width
+    assert trial.bytes_per_token == config.num_hidden_layers * per_layer
+    assert trial.num_slots(100) == live.NUM_SLOTS
+    assert Trial(0.0, "", 10**6).num_slots(100) == live.SLOTS_BYTES // 10**8
+    assert Trial(0.0, "", 10**9).num_slots(100) == 1
 
 
 def test_a_shared_beginning_leaves_each_prompt_a_token():
@@ -100,6 +110,21 @@ def test_all_that_is_over_is_told_once():
     assert {id(one) for one in told} == {id(one) for one in writings}
     assert len(told) == len(writings)
     assert all(len(one.written) == one.limit for one in writings)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_under_autocast_nearly_the_same_is_written(name):
+    def written():
+        shared = tuple(range(30, 60))
+        writings = [Writing((*shared, n), 6, lambda _: False) for n in range(5)]
+        write(family(name), writings, Sampling(), 3)
+        return [token for one in writings for token in one.written]
+
+    with torch.no_grad():
+        exact = written()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = written()
+    assert sum(a == b for a, b in zip(exact, rough, strict=True)) > len(exact) / 3
 
 
 # ---------------------------------------------------------------- sampling

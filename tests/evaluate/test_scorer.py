@@ -141,12 +141,16 @@ def test_logits_are_made_in_chunks(monkeypatch):
         assert one.loglikelihood == pytest.approx(other.loglikelihood, abs=1e-5)
 
 
-def test_bf16_is_near_fp32():
-    requests = [Request((5, 6, 7), (8, 9, 10)), Request((5, 6, 7), (11,))]
-    model = family("llama")
+@pytest.mark.parametrize("budget", [2048, 30])
+@pytest.mark.parametrize("name", TREES)
+def test_bf16_is_near_fp32(name, budget):
+    """In one row, and with beginnings kept."""
+    shots = tuple(range(20, 60))
+    requests = [Request((*shots, n, 7), rest) for n in range(4) for rest in ((8, 9, 10), (11,))]
+    model = family(name)
     exact = Scorer(model, LENGTH).loglikelihoods(requests)
     rough = Scorer(
-        model, LENGTH, lambda: torch.autocast("cpu", dtype=torch.bfloat16)
+        model, LENGTH, lambda: torch.autocast("cpu", dtype=torch.bfloat16), budget
     ).loglikelihoods(requests)
     for one, other in zip(exact, rough, strict=True):
         assert one.loglikelihood != other.loglikelihood

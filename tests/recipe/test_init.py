@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused_with_the_figures():
     message = str(caught.value)
     assert "7.00 billion weights does not fit 24.0 GB" in message
     assert "GB too much" in message
-    assert "adapters and 4-bit weights come later" in message
+    assert "an adapter (train: {tuning: lora}" in message
 
 
 @given(memory=st.floats(1.9e9, 1e11))

@@ -47,9 +47,16 @@ def test_an_unknown_key_brings_the_nearest_one():
             {"lr_scheduler_type": "step"},
             "lr_scheduler_type: must be constant, linear or cosine; got 'step'",
         ),
-        ({"tuning": "lora"}, "tuning: must be full; got 'lora' (adapters come later)"),
-        ({"tuning": "qlora"}, "tuning: must be full; got 'qlora' (adapters come later)"),
-        ({"tuning": "partial"}, "tuning: must be full; got 'partial'"),
+        (
+            {"tuning": "partial"},
+            "tuning: must be full, lora, qlora, dora, rslora or ia3; got 'partial'",
+        ),
+        ({"lora_r": 8}, "lora_r: tuning is full; it belongs to an adapter (tuning: lora)"),
+        (
+            {"tuning": "ia3", "lora_alpha": 8.0},
+            "lora_alpha: ia3 has no rank, scale or dropout; leave it out",
+        ),
+        ({"tuning": "lora", "r": 8}, "r: unknown key 'r': use lora_r"),
         ({"num_train_epochs": 2}, "max_steps: num_train_epochs is given too; give one of them"),
         (
             {"batch_size": 8, "batch_tokens": 1024},

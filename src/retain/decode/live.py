@@ -29,7 +29,8 @@ from retain.decode.prefix_tree import (
 from retain.model.attention import Captured, Kept, Layout, Slots, live_attention, tree_attention
 from retain.model.head import Head
 
-NUM_SLOTS = 32
+NUM_SLOTS = 64
+SLOTS_BYTES = 2**30  # of keys and values of all sequences that are written at once
 ROW_TOKENS = 2048  # of prompts read at once
 SLOT_TOKENS = 128  # room of a slot at first; doubled when one is full
 REFILL = 8  # prompts are read when a slot in so many is free
@@ -72,7 +73,7 @@ def write(
     """Write after every prompt until it is over; ``Writing.written`` is filled.
 
     Args:
-        model: A decoder that ``LiveBatch`` gives the right logits for (see ``is_exact``).
+        model: A decoder that ``LiveBatch`` gives the right logits for (see ``tried``).
         writings: What to write; those that may become longest are started first.
         choose: Takes the next tokens.
         num_slots: Sequences at a time.
@@ -236,8 +237,27 @@ def _path(nodes: Sequence[tuple[int, Tokens]], last: int) -> list[int]:
     return path
 
 
-def is_exact(model: Any, num_tokens: int, tolerance: float) -> tuple[bool, str]:
-    """Whether a live batch gives the model's own log-probabilities; if not, why.
+@dataclass(frozen=True)
+class Trial:
+    """What came of trying a live batch on a model.
+
+    Attributes:
+        worst: Largest error of a log-probability, in nats; infinite where it failed.
+        fault: How it failed, empty if it did not.
+        bytes_per_token: Of a sequence's keys and values.
+    """
+
+    worst: float
+    fault: str = ""
+    bytes_per_token: int = 0
+
+    def num_slots(self, longest: int) -> int:
+        """Sequences of so many tokens that fit into ``SLOTS_BYTES``, at most ``NUM_SLOTS``."""
+        return max(1, min(NUM_SLOTS, SLOTS_BYTES // (self.bytes_per_token * longest)))
+
+
+def tried(model: Any, num_tokens: int) -> Trial:
+    """Compare a live batch with the model's own log-probabilities.
 
     Two prompts that begin alike and one that does not are read, then three tokens of each, with
     one of them ending in between, and compared with plain calls.
@@ -245,7 +265,6 @@ def is_exact(model: Any, num_tokens: int, tolerance: float) -> tuple[bool, str]:
     Args:
         model: A decoder of transformers, in evaluation mode.
         num_tokens: Length of the longest prompt; sliding windows up to it are checked.
-        tolerance: Of a log-probability, in nats.
     """
     draw = torch.Generator().manual_seed(0)
     vocabulary = min(model.config.get_text_config().vocab_size, 10_000)
@@ -267,8 +286,8 @@ def is_exact(model: Any, num_tokens: int, tolerance: float) -> tuple[bool, str]:
                 batch.end(0)
                 texts = [texts[2], texts[1]]
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError) as error:
-        return False, f"{type(error).__name__}: {error}"
-    return worst <= tolerance, f"off by {worst:.2g} on random tokens"
+        return Trial(float("inf"), f"{type(error).__name__}: {error}")
+    return Trial(worst, bytes_per_token=batch.slots.bytes_per_token)
 
 
 def _worst(model: Any, texts: Sequence[Tokens], logits_BV: Tensor) -> float:

@@ -18,7 +18,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from retain.decode.choose import Sampling
-from retain.decode.live import NUM_SLOTS, Writing, is_exact, write
+from retain.decode.live import Trial, Writing, tried, write
 from retain.decode.prefix_tree import Tokens
 from retain.errors import TaskError
 from retain.evaluate.ledger import Ledger
@@ -69,7 +69,8 @@ class Generator:
         encoder: Its tokenizer.
         max_length: What the model can read, in tokens.
         autocast: Makes the context in which the model is called.
-        num_slots: Answers written at a time; halved where memory runs out.
+        num_slots: Answers written at a time; None takes what memory allows. Halved where it runs
+            out.
         seed: Where sampling noise comes from, with the prompt.
         num_truncated: Prompts so far that had to be cut.
         notes: How answers are written and why, in words.
@@ -79,11 +80,11 @@ class Generator:
     encoder: Encoder
     max_length: int
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-    num_slots: int = NUM_SLOTS
+    num_slots: int | None = None
     seed: int = 0
     num_truncated: int = 0
     notes: list[str] = field(default_factory=list)
-    _exact: tuple[bool, str] | None = None
+    _trial: Trial | None = None
 
     def continuations(
         self, prompts: Sequence[Prompt], ledger: Ledger | None = None, name: str = "generating"
@@ -152,17 +153,16 @@ class Generator:
         changed = self._config(options).to_diff_dict()
         if unknown := sorted(key for key in changed if key not in SAMPLING | HARMLESS):
             return f"{unknown[0]} is set"
-        if self._exact is None:
-            half = next(self.model.parameters()).dtype in (torch.float16, torch.bfloat16)
+        if self._trial is None:
             num_tokens = min(longest_window(self.model), longest) + MARGIN
             with torch.no_grad(), self._evaluating():
-                self._exact = is_exact(
-                    self.model,
-                    min(num_tokens, self.max_length - MARGIN),
-                    TOLERANCE_HALF if half else TOLERANCE,
-                )
-        exact, reason = self._exact
-        return "" if exact else f"a live batch is {reason}"
+                self._trial = tried(self.model, min(num_tokens, self.max_length - MARGIN))
+        half = next(self.model.parameters()).dtype in (torch.float16, torch.bfloat16)
+        if self._trial.fault:
+            return f"a live batch fails: {self._trial.fault}"
+        if self._trial.worst > (TOLERANCE_HALF if half else TOLERANCE):
+            return f"a live batch is off by {self._trial.worst:.2g} on random tokens"
+        return ""
 
     def _say(self, note: str) -> None:
         if note not in self.notes:
@@ -197,17 +197,19 @@ class Generator:
             )
         rows = self._cut_left(prompts, encoded, limit)
         ends = _Ends(self.encoder.tokenizer, until, _end_tokens(config, self.encoder.tokenizer))
+        assert self._trial is not None
+        num_slots = self.num_slots or self._trial.num_slots(max(map(len, rows)) + limit)
         while True:
             writings = [Writing(row, limit, ends, key) for row, key in zip(rows, keys, strict=True)]
             try:
                 with torch.no_grad(), self.autocast(), self._evaluating():
-                    write(self.model, writings, sampling, self.num_slots)
+                    write(self.model, writings, sampling, num_slots)
                 break
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or self.num_slots == 1:
+                if not is_out_of_memory(error) or num_slots == 1:
                     raise
-                self.num_slots //= 2
-                self._say(f"out of memory: going on with {self.num_slots} answers at a time")
+                self.num_slots = num_slots = num_slots // 2
+                self._say(f"out of memory: going on with {num_slots} answers at a time")
         texts = self.encoder.tokenizer.batch_decode(
             [one.written for one in writings], skip_special_tokens=True
         )

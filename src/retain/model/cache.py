@@ -7,21 +7,35 @@ from pathlib import Path
 
 from retain.model.load import Loaded, load
 
-_kept: dict[tuple[Path, str, str], Loaded] = {}
+_kept: dict[tuple[Path, str, str, str | None], Loaded] = {}
 
 
-def get(folder: Path, *, precision: str = "auto", device: str = "auto") -> Loaded:
+def get(
+    folder: Path,
+    *,
+    precision: str = "auto",
+    device: str = "auto",
+    quantisation: str | None = None,
+) -> Loaded:
     """The model of a folder, to be read only; opened if it is not the one kept."""
-    key = (folder.resolve(), precision, device)
+    key = (folder.resolve(), precision, device, quantisation)
     if key not in _kept:
         _kept.clear()  # first: two models at once may not fit
-        _kept[key] = load(str(folder), precision=precision, device=device)
+        _kept[key] = load(
+            str(folder), precision=precision, device=device, quantisation=quantisation
+        )
     return _kept[key]
 
 
-def take(folder: Path, *, precision: str = "auto", device: str = "auto") -> Loaded:
+def take(
+    folder: Path,
+    *,
+    precision: str = "auto",
+    device: str = "auto",
+    quantisation: str | None = None,
+) -> Loaded:
     """The model of a folder, to be changed by the caller; no longer kept here."""
-    loaded = get(folder, precision=precision, device=device)
+    loaded = get(folder, precision=precision, device=device, quantisation=quantisation)
     _kept.clear()
     return loaded
 
@@ -29,7 +43,7 @@ def take(folder: Path, *, precision: str = "auto", device: str = "auto") -> Load
 def put(folder: Path, loaded: Loaded, *, precision: str = "auto", device: str = "auto") -> None:
     """Keep ``loaded`` as what ``folder`` holds, or will hold once its step is committed."""
     _kept.clear()
-    _kept[(folder.resolve(), precision, device)] = loaded
+    _kept[(folder.resolve(), precision, device, None)] = loaded
 
 
 def clear() -> None:

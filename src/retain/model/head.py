@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
-CHUNK_BYTES = 64 * 2**20  # logits of one chunk in fp32: 341 positions at SmolLM2's vocabulary
+from retain.model.adapters import plain
+
+CHUNK_BYTES = 16 * 2**20  # logits of one chunk in fp32: 341 positions at SmolLM2's vocabulary
 
 
 class Head:
@@ -23,7 +25,7 @@ class Head:
     """
 
     def __init__(self, model: Any) -> None:
-        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.model = plain(model)
         self.trunk = self.model.base_model
         if self.trunk is self.model:
             raise TypeError(f"{type(self.model).__name__} has no trunk apart from its head")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from retain.errors import ModelError
+from retain.model import adapters
 from retain.model import precision as precisions
 from retain.model.precision import Precision
 from retain.model.reference import folder, trust
@@ -22,11 +24,13 @@ class Loaded:
     """A model in memory: float32 weights, evaluation mode.
 
     Attributes:
-        model: A causal decoder of transformers.
+        model: A causal decoder of transformers, or such a one with an adapter (PEFT).
         tokenizer: Its tokenizer.
         folder: Where both came from.
         device: Where the weights lie.
         precision: What matrix products run in, inside :meth:`autocast`.
+        base: Folder of the weights below an adapter; the same as ``folder`` without one.
+        quantisation: ``nf4`` where those weights have 4 bits.
     """
 
     model: Any
@@ -34,6 +38,8 @@ class Loaded:
     folder: Path
     device: torch.device
     precision: Precision
+    base: Path
+    quantisation: str | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -57,25 +63,67 @@ def load(
     precision: str = "auto",
     device: str = "auto",
     revision: str | None = None,
+    quantisation: str | None = None,
 ) -> Loaded:
     """Open the model that ``reference`` means.
 
     Args:
-        reference: ``embedded:NAME``, a folder, a ``.gguf`` file, or a hub id.
+        reference: ``embedded:NAME``, a folder (with an adapter, or whole), a ``.gguf`` file, or a
+            hub id.
         precision: ``auto``, ``fp32`` or ``bf16``.
         device: ``auto``, or a device of torch.
         revision: Commit, branch or tag of a hub id.
+        quantisation: ``nf4`` opens the weights in 4 bits; an adapter knows by itself.
 
     Raises:
         ModelError: If it is not found, is not whole, or cannot be run.
         EmbeddedError: If an embedded package cannot be fetched.
     """
-    path = folder(reference, revision)
+    own = Path(reference)
+    path = own.resolve() if adapters.is_adapter(own) else folder(reference, revision)
     on = precisions.device(device)
-    model = load_model(path).to(on)
+    chosen = precisions.resolve(precision)
+    base = path
+    if adapters.is_adapter(path):
+        base, quantisation = adapters.base_folder(path), adapters.quantisation(path)
+    model = load_model(base) if quantisation is None else load_quantised(base, on, chosen)
+    if base != path:
+        model = adapters.put_on(model, path)
+    model = model.to(on).eval()
     tokenizer = load_tokenizer(path)
     _check_vocabulary(model, tokenizer, path)
-    return Loaded(model, tokenizer, path, on, precisions.resolve(precision))
+    return Loaded(model, tokenizer, path, on, chosen, base, quantisation)
+
+
+def load_quantised(path: Path, device: torch.device, precision: Precision) -> Any:
+    """The decoder in a folder with weights of 4 bits (NF4, quantised twice), by bitsandbytes.
+
+    Raises:
+        ModelError: If bitsandbytes is not installed, or the model does not open.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("4-bit weights need bitsandbytes: pip install 'retain[qlora]'")
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+    )
+    try:
+        with quiet():
+            return AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=torch.float32,
+                quantization_config=config,
+                device_map={"": device},
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=trust.remote_code,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(_cannot_open("model", path, error)) from error
 
 
 def load_model(path: Path) -> Any:

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from retain.model.load import quiet
+from retain.model import adapters
+from retain.model.load import Loaded, quiet
 from retain.model.reference import tokenizer_files
 
 PAPERS = ("LICEN[CS]E*", "NOTICE*", "*TERMS*", "retain_origin.json")
@@ -26,8 +27,28 @@ def save(model: Any, tokenizer_from: Path, output: Path, card: str) -> None:
     output.mkdir(parents=True, exist_ok=True)
     with quiet():
         model.save_pretrained(output)
+    save_papers(tokenizer_from, output, card)
+
+
+def save_adapter(model: Any, loaded: Loaded, output: Path, final: Path, card: str) -> None:
+    """Write the adapter of ``model`` as PEFT does, the tokenizer's files, and a card.
+
+    Args:
+        model: A decoder with an adapter.
+        loaded: Where it came from.
+        output: A folder to be made, or to be filled.
+        final: Where ``output`` will be moved to.
+        card: The text of README.md.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    adapters.write(model, output, loaded.base, final)
+    save_papers(loaded.folder, output, card)
+
+
+def save_papers(tokenizer_from: Path, output: Path, card: str) -> None:
+    """Beside weights: tokenizer, licences, notices, origin, and the card."""
     for weights in output.glob("*.safetensors"):  # written readable by their owner alone
-        weights.chmod((output / "config.json").stat().st_mode)
+        weights.chmod(next(output.glob("*config.json")).stat().st_mode)
     papers = [file for pattern in PAPERS for file in sorted(tokenizer_from.glob(pattern))]
     for file in [*tokenizer_files(tokenizer_from), *papers]:
         target = output / file.relative_to(tokenizer_from)

@@ -15,6 +15,7 @@ from retain.methods.base import Method, MixSource, Past, Source, overrides
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
 from retain.recipe import Cell, CellPhase, Phase, Train
+from retain.recipe.train import OF_ADAPTERS
 from retain.steps.step import Step, as_name
 
 NEW = "new"
@@ -269,8 +270,9 @@ class _Builder:
         settings = {
             key: value
             for key, value in planned.train.model_dump().items()
-            if key not in (*NOT_OF_TRAINING, *NOT_OF_RESULTS) and value is not None
+            if key not in (*NOT_OF_TRAINING, *NOT_OF_RESULTS, *OF_ADAPTERS) and value is not None
         }
+        settings |= planned.train.of_adapter
         settings |= {
             "precision": self.resolved.precision(planned.train.precision),
             "seed": cell.seed,

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from retain.errors import RecipeError
-from retain.methods.base import Method, overrides
-from retain.recipe.acting import PHASE_HOOKS, acts_in, plan, planner
+from retain.methods.base import Method, PlannedPhase, overrides
+from retain.recipe.acting import PHASE_HOOKS, active, acts_in, plan, planner
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, translate, unknown
 from retain.recipe.model import Evaluate, Gate, OwnTest, Phase
 from retain.recipe.train import Train
 
 RESERVED = ("joint", "base", "all", "after_first")  # words that mean something beside phase names
+OF_WEIGHTS = ("trainable", "prepare", "finish")
 DATA_KEYS = (
     "objective",
     "max_steps",
@@ -191,6 +192,21 @@ def _training(arm: Arm, phases: Sequence[Phase]) -> Iterator[Fault]:
             yield Fault(("train", *fault.loc), fault.message)
     else:
         yield from _idle(arm, [phase.name for phase in planned])
+        yield from _beside_adapters(arm, planned)
+
+
+def _beside_adapters(arm: Arm, planned: Sequence[PlannedPhase]) -> Iterator[Fault]:
+    """Methods that choose, add or change weights do not know which are an adapter's."""
+    for position, phase in enumerate(planned):
+        tuning = Train.model_validate(phase.train).tuning
+        if tuning == "full":
+            continue
+        for index, method in enumerate(arm.methods):
+            changes = any(overrides(method, hook) for hook in OF_WEIGHTS)
+            if changes and active(method, arm, planned, position):
+                text = f"{method.name} says which weights move or change, and so does tuning: "
+                text += f"{tuning} in phase '{phase.name}'; give the arm train: {{tuning: full}}"
+                yield Fault(("methods", index), text)
 
 
 def _idle(arm: Arm, names: Sequence[str]) -> Iterator[Fault]:

@@ -167,7 +167,8 @@ def fit_memory(facts: InitFacts, memory: float) -> Fit:
         f"{memory / 1e9:.1f} GB: full fine-tuning takes about {whole / 1e9:.1f} GB, with "
         f"{many} of {facts.num_layers} layers frozen {least / 1e9:.1f} GB, "
         f"{(least - memory) / 1e9:.1f} GB too much. Take a smaller model or a larger device; "
-        "adapters and 4-bit weights come later"
+        "an adapter (train: {tuning: lora}, or qlora on 4-bit weights) takes less: write it "
+        "into the recipe by hand"
     )
 
 

@@ -1,7 +1,7 @@
 """How a phase trains: Hugging Face's names, and every default, stated once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -23,7 +23,16 @@ EXCLUSIVE = {  # at most one of a group; where none is given, the first pair is 
     ("batch_size", "batch_tokens"): 16,
     ("warmup_ratio", "warmup_steps"): 0.03,
 }
-COMES_LATER = ("lora", "qlora", "dora", "freeze")
+TUNINGS = ("full", "lora", "qlora", "dora", "rslora", "ia3")
+OF_ADAPTERS = {  # with what stands where an adapter is trained and none is given
+    "lora_r": 16,
+    "lora_alpha": 32.0,
+    "lora_dropout": 0.0,
+    "lora_target_modules": "all-linear",
+    "train_embeddings": False,
+    "train_head": False,
+}
+HANDOVER = "continue_adapter"
 
 
 def _name(text: str) -> str:
@@ -49,13 +58,9 @@ class Part(BaseModel):
 
 
 def _tuning(value: Any) -> Any:
-    if value in COMES_LATER:
-        hint = (
-            "freezing is a method: arms: {freeze: [{method: freeze, num_layers: ...}]}"
-            if value == "freeze"
-            else "adapters come later"
-        )
-        refuse_one(f"must be full; got '{value}' ({hint})")
+    if value == "freeze":
+        hint = "freezing is a method: arms: {freeze: [{method: freeze, num_layers: ...}]}"
+        refuse_one(f"must be one of {', '.join(TUNINGS)}; got 'freeze' ({hint})")
     return value
 
 
@@ -65,9 +70,9 @@ class Train(Part):
     objective: Literal["sft", "pretrain"] = "sft"
     """`sft`: the loss counts on the assistant's turns; `pretrain`: on every token of a text."""
     tuning: Annotated[
-        Literal["full"], BeforeValidator(_tuning, json_schema_input_type=Literal["full"])
+        Literal["full", "lora", "qlora", "dora", "rslora", "ia3"], BeforeValidator(_tuning)
     ] = "full"
-    """Which weights move: `full` is all of them (an arm's `freeze` holds some)."""
+    """What moves: all weights (an arm's `freeze` holds some) or an adapter (`qlora`: on 4 bits)."""
     learning_rate: Number = Field(default=2e-5, gt=0, le=1)
     """Peak learning rate of AdamW."""
     num_train_epochs: Number | None = Field(default=None, gt=0)
@@ -106,6 +111,33 @@ class Train(Part):
     """Of the arithmetic; `auto` asks a short probe of the machine. Weights stay fp32."""
     save_steps: Whole | None = Field(default=None, ge=1)
     """Steps between snapshots that a stopped run goes on from; none: under 5 % of the time."""
+    lora_r: Whole | None = Field(default=None, ge=1)
+    """Rank of an adapter; 16 where none is given."""
+    lora_alpha: Number | None = Field(default=None, gt=0)
+    """What an adapter is scaled by, over its rank; 32 where none is given."""
+    lora_dropout: Number | None = Field(default=None, ge=0, lt=1)
+    """Dropout of what an adapter reads; 0 where none is given."""
+    lora_target_modules: Text | tuple[Text, ...] | None = None
+    """Which modules get one: `all-linear` (default), a regular expression, or a list of endings."""
+    train_embeddings: Flag | None = None
+    """Train the embeddings whole beside an adapter; a tied head with them."""
+    train_head: Flag | None = None
+    """Train the head whole beside an adapter."""
+    handover: Literal["continue_adapter", "new_adapter", "merge_then_new"] | None = None
+    """Of the adapter of the phase before: goes on (default), stays beside a new one, is merged."""
+
+    @property
+    def of_adapter(self) -> dict[str, Any]:
+        """What the adapter is and what becomes of an earlier one, defaults filled in."""
+        if self.tuning == "full":
+            return {} if self.handover is None else {"handover": self.handover}
+        no_rank = ("lora_r", "lora_alpha", "lora_dropout") if self.tuning == "ia3" else ()
+        made = {
+            key: default if getattr(self, key) is None else getattr(self, key)
+            for key, default in OF_ADAPTERS.items()
+            if key not in no_rank
+        }
+        return made | {"handover": self.handover or HANDOVER}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -120,6 +152,7 @@ class Train(Part):
             keys = tuple(cls.model_fields)
             refuse([*translate(error, lambda _: keys), *faults])
             raise
+        faults += _of_adapters(made)
         if made.max_steps and made.warmup_steps and made.warmup_steps > made.max_steps:
             text = f"must be at most max_steps, {made.max_steps}; got {made.warmup_steps}"
             faults.append(Fault(("warmup_steps",), text))
@@ -133,10 +166,24 @@ class Train(Part):
         True
         """
         kept = self.model_dump()
+        if values.get("tuning") == "full":  # what was said of an adapter goes with it
+            kept |= dict.fromkeys((*OF_ADAPTERS, "handover"))
         for group in EXCLUSIVE:
             if any(values.get(key) is not None for key in group):
                 kept |= dict.fromkeys(group)
         return Train.model_validate(kept | dict(values))
+
+
+def _of_adapters(train: Train) -> Iterator[Fault]:
+    """What is said of an adapter where none is trained, and what its kind does not have."""
+    given = [key for key in OF_ADAPTERS if getattr(train, key) is not None]
+    if train.tuning == "full":
+        for key in given:
+            yield Fault((key,), "tuning is full; it belongs to an adapter (tuning: lora)")
+    if train.tuning == "ia3":
+        for key in ("lora_r", "lora_alpha", "lora_dropout"):
+            if key in given:
+                yield Fault((key,), "ia3 has no rank, scale or dropout; leave it out")
 
 
 def _one_of_each_group(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:

@@ -50,6 +50,8 @@ class Phase:
         precision: What matrix products run in.
         micro_batch_tokens: Tokens computed at once.
         recomputed: Whether activations are computed again in the backward pass.
+        adapter_parameters: Numbers in the adapter that moves instead; 0 without one.
+        quantised: Whether the weights below it have 4 bits.
     """
 
     num_steps: int
@@ -60,6 +62,8 @@ class Phase:
     moving: Set[str] | None = None
     micro_batch_tokens: int = 512
     recomputed: bool = False
+    adapter_parameters: int = 0
+    quantised: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,10 @@ def measure_rates(facts: Facts, precision: Precision, seconds: float = 0.3) -> R
 def training_cost(facts: Facts, phase: Phase, rates: Rates) -> Cost:
     """Time, memory and disk of one phase."""
     moving = _moving(facts, phase)
-    num_moving = sum(place.size for place in moving.values())
+    num_moving = sum(place.size for place in moving.values()) + phase.adapter_parameters
     rate = rates.gflops * 1e9 * EFFICIENCY[phase.precision]
     traffic = phase.num_steps * num_moving * ADAMW_BYTES / (rates.bandwidth_gb_per_s * 1e9)
-    weights = 4 * facts.num_parameters
+    weights = 4 * (phase.adapter_parameters or facts.num_parameters)
     return Cost(
         seconds=training_flops(facts, phase) / rate + traffic,
         memory_bytes=int(_memory_bytes(facts, phase, moving)),
@@ -125,11 +129,12 @@ def training_flops(facts: Facts, phase: Phase) -> float:
     moving = _moving(facts, phase)
     per_block = facts.block_parameters / facts.num_layers
     attention = 2 * facts.attention_size * phase.sequence_tokens
-    lowest = _lowest_block(facts, moving)
+    lowest = 0 if phase.adapter_parameters else _lowest_block(facts, moving)
     above = facts.num_layers - lowest  # blocks that the backward pass goes through
     forward = facts.num_layers * (2 * per_block + attention)
     backward = above * (2 * per_block + 2 * attention)
     backward += 2 * sum(place.size for place in moving.values() if place.part == "block")
+    backward += 4 * phase.adapter_parameters  # forward too
     if phase.recomputed:
         backward += above * (2 * per_block + attention)
     head = 2 * facts.vocab_size * facts.hidden_size
@@ -151,10 +156,13 @@ def scoring_seconds(
 
 def _memory_bytes(facts: Facts, phase: Phase, moving: dict[str, Place]) -> float:
     num_moving = sum(place.size for place in moving.values())
-    weights = 4 * facts.num_parameters + 12 * num_moving  # with gradient and AdamW's two means
-    if phase.precision == "bf16":
+    below = 0.6 if phase.quantised else 4.0  # bytes a weight
+    weights = below * facts.num_parameters + 12 * num_moving  # gradient and AdamW's two means
+    weights += 16 * phase.adapter_parameters
+    if phase.precision == "bf16" and not phase.quantised:
         weights += 2 * facts.num_parameters
-    above = facts.num_layers - _lowest_block(facts, moving)
+    lowest = 0 if phase.adapter_parameters else _lowest_block(facts, moving)
+    above = facts.num_layers - lowest
     inner = facts.block_parameters / facts.num_layers / (4 * facts.hidden_size)
     per_block = 4 * (12 * facts.hidden_size + 4 * inner)
     if phase.recomputed:
@@ -168,6 +176,8 @@ def _memory_bytes(facts: Facts, phase: Phase, moving: dict[str, Place]) -> float
 
 
 def _moving(facts: Facts, phase: Phase) -> dict[str, Place]:
+    if phase.adapter_parameters:
+        return {}
     if phase.moving is None:
         return facts.places
     return {name: place for name, place in facts.places.items() if name in phase.moving}

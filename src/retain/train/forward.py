@@ -24,6 +24,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from retain.errors import ModelError
 from retain.methods.base import Batch
+from retain.model.adapters import plain
 from retain.model.attention import Layout, tree_attention
 from retain.train.stream import Row
 
@@ -144,6 +145,7 @@ def make_forward(model: Any, longest_tokens: int = 0) -> Forward:
 
 
 def _take_apart(model: Any) -> tuple[Any, Head]:
+    model = plain(model)
     name = model.base_model_prefix
     decoder = getattr(model, name, None)
     if decoder is None or decoder is model or name not in model._modules:

@@ -5,6 +5,8 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args
 
 from retain.errors import TrainingError, did_you_mean
+from retain.model.adapters import ALL_LINEAR, Adapter, Kind
+from retain.train.tuning import Handover
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -28,6 +30,14 @@ class Settings:
         seed: Of dropout and of the methods' draws.
         save_steps: Optimizer steps between snapshots; None: as often as costs under 5 % of time.
         micro_batch_tokens: Tokens computed at once; None: what fits the machine.
+        tuning: ``full``, or the kind of adapter that is trained.
+        lora_r: Rank of the adapter.
+        lora_alpha: What it is scaled by.
+        lora_dropout: Of what it reads.
+        lora_target_modules: Which modules get one.
+        train_embeddings: Train the embeddings whole beside it.
+        train_head: Train the head whole beside it.
+        handover: What becomes of the adapter of the phase before.
     """
 
     learning_rate: float
@@ -44,6 +54,30 @@ class Settings:
     seed: int = 0
     save_steps: int | None = None
     micro_batch_tokens: int | None = None
+    tuning: Literal["full"] | Kind = "full"
+    lora_r: int = 16
+    lora_alpha: float = 32
+    lora_dropout: float = 0.0
+    lora_target_modules: str | tuple[str, ...] = ALL_LINEAR
+    train_embeddings: bool = False
+    train_head: bool = False
+    handover: Handover = "continue_adapter"
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """The adapter that is trained; None where all weights are."""
+        if self.tuning == "full":
+            return None
+        target = self.lora_target_modules
+        return Adapter(
+            kind=self.tuning,
+            r=self.lora_r,
+            alpha=self.lora_alpha,
+            dropout=self.lora_dropout,
+            target_modules=target if isinstance(target, str) else tuple(target),
+            embeddings=self.train_embeddings,
+            head=self.train_head,
+        )
 
     def __post_init__(self) -> None:
         if self.lr_scheduler_type not in get_args(Schedule):

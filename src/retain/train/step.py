@@ -17,8 +17,9 @@ import torch
 
 from retain.methods.base import Method
 from retain.model import cache
+from retain.model.adapters import is_adapted
 from retain.model.load import Loaded
-from retain.model.save import save
+from retain.model.save import save, save_adapter
 from retain.steps.work import Work
 from retain.train.card import CardFacts, model_card
 from retain.train.hooks import Hooks
@@ -29,6 +30,7 @@ from retain.train.plan import activation_bytes, fixed_plan, make_plan
 from retain.train.randomness import global_stream
 from retain.train.settings import read_settings
 from retain.train.stream import check_stream, read_stream
+from retain.train.tuning import settled, tune
 
 VERSION = 1
 MODEL = "model"
@@ -70,10 +72,12 @@ def run(
         seed=settings.seed,
         phase=str(work.step.settings.get("phase", "")),
     )
-    loaded.model.requires_grad_(True)
+    final = work.store.path(work.step) / MODEL
     with global_stream(loaded.device, settings.seed, hooks.phase, "prepare"):
-        loaded = replace(loaded, model=hooks.prepare(loaded.model))
-    moving = choose(loaded.model, _trainable_names(work) or _unfrozen(loaded.model))
+        tuned = tune(loaded, settings.adapter, settings.handover, work.output / MODEL, final)
+        loaded = replace(tuned.loaded, model=hooks.prepare(tuned.loaded.model))
+    names = tuned.moving or _trainable_names(work) or _unfrozen(loaded.model)
+    moving = choose(loaded.model, names)
 
     made = make_plan(settings, activation_bytes(loaded.model), loaded.device)
     plan = fixed_plan(work.partial, made)
@@ -92,13 +96,12 @@ def run(
         "device": loaded.device.type,
     }
     shown = card or CardFacts(base.name, tuple(method.entry() for method in methods))
+    loaded = settled(replace(tuned, loaded=loaded), work.output / MODEL, final)
     _write(work, loaded, curve, facts, _card(work, facts, shown))
     work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
-    cache.put(
-        work.store.path(work.step) / MODEL, loaded, precision=settings.precision, device=device
-    )
+    cache.put(final, loaded, precision=settings.precision, device=device)
 
 
 def start_folder(work: Work, base: Path) -> Path:
@@ -139,7 +142,11 @@ def _card(work: Work, facts: Mapping[str, Any], card: CardFacts) -> str:
 def _write(
     work: Work, loaded: Loaded, curve: Sequence[Point], facts: Mapping[str, Any], card: str
 ) -> None:
-    save(loaded.model, loaded.folder, work.output / MODEL, card)
+    output = work.output / MODEL
+    if is_adapted(loaded.model):
+        save_adapter(loaded.model, loaded, output, work.store.path(work.step) / MODEL, card)
+    else:
+        save(loaded.model, loaded.folder, output, card)
     lines = [json.dumps(asdict(point)) + "\n" for point in curve]
     (work.output / "curve.jsonl").write_text("".join(lines), "utf-8")
     (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")

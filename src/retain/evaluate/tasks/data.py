@@ -4,6 +4,7 @@ The task files name these functions, so lm-evaluation-harness runs the very same
 (``--include_path``).
 """
 
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -11,6 +12,8 @@ from datasets import Dataset
 
 from retain.data.embedded import load_embedded
 from retain.errors import TaskError
+
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def questions(data: str, **_: Any) -> dict[str, Dataset]:
@@ -51,3 +54,22 @@ def texts(data: str, characters: int, documents: int, **_: Any) -> dict[str, Dat
 
 def _cut(text: str, characters: int) -> str:
     return text[:characters].rsplit(None, 1)[0]
+
+
+def problems(data: str, **_: Any) -> dict[str, Dataset]:
+    """Problems in words whose answer begins with a number, by split.
+
+    Args:
+        data: Name of an embedded set of prompts with completions.
+    """
+    splits: dict[str, list[dict[str, Any]]] = {}
+    for row in load_embedded(data):
+        number = NUMBER.match(row["completion"].replace(",", ""))
+        if number is not None:
+            document = {
+                "question": row["prompt"],
+                "answer": number[0],
+                "source_item": str(row.get("item", "")),
+            }
+            splits.setdefault(row.get("split", "test"), []).append(document)
+    return {split: Dataset.from_list(documents) for split, documents in splits.items()}

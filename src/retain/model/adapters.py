@@ -1,0 +1,311 @@
+"""Adapters: low-rank changes beside weights that stand still, by PEFT.
+
+A folder with an adapter holds PEFT's two files, and names the folder of its base model twice: as
+PEFT wants it, and relative to itself in ``retain_base.json``, so that a store that was moved opens.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+from warnings import catch_warnings, filterwarnings
+
+import torch
+
+from retain.errors import ModelError
+
+Kind = Literal["lora", "qlora", "dora", "rslora", "ia3"]
+KINDS = get_args(Kind)
+CONFIG = "adapter_config.json"
+BASE = "retain_base.json"
+NAME = "default"
+NEW, BOTH = "new", "both"
+ALL_LINEAR = "all-linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """What an adapter is, in PEFT's words.
+
+    Attributes:
+        kind: ``lora``; ``qlora``, the same on a base in 4 bits; ``dora``, ``rslora``, ``ia3``.
+        r: Rank.
+        alpha: What the change is scaled by, over the rank (over its root in ``rslora``).
+        dropout: Of what the adapter reads.
+        target_modules: ``all-linear``, a regular expression for whole names, or endings of names.
+        embeddings: Whether the embeddings are trained whole beside it; a tied head with them.
+        head: Whether the head is trained whole beside it.
+    """
+
+    kind: Kind
+    r: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = ALL_LINEAR
+    embeddings: bool = False
+    head: bool = False
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, not a whole model."""
+    return (folder / CONFIG).is_file()
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether a model in memory has an adapter."""
+    return hasattr(model, "peft_config")
+
+
+def plain(model: Any) -> Any:
+    """The decoder itself, with adapters inside its layers if there are any."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def base_folder(folder: Path) -> Path:
+    """Where the base model of an adapter lies.
+
+    Raises:
+        ModelError: If it is not there.
+    """
+    absolute = Path(json.loads((folder / CONFIG).read_text("utf-8"))["base_model_name_or_path"])
+    memo = folder / BASE
+    if memo.is_file():
+        near = folder / str(json.loads(memo.read_text("utf-8"))["relative"])
+        if near.is_dir():
+            return Path(near).resolve()
+    if not absolute.is_dir():
+        raise ModelError(
+            f"{folder}: this adapter's base model is not at {absolute}; put it there, or set "
+            f"base_model_name_or_path in {CONFIG}"
+        )
+    return absolute
+
+
+def quantisation(folder: Path) -> str | None:
+    """What the base of an adapter is quantised to; None for its full precision."""
+    memo = folder / BASE
+    found: dict[str, str] = json.loads(memo.read_text("utf-8")) if memo.is_file() else {}
+    return found.get("quantisation")
+
+
+def attach(model: Any, adapter: Adapter, name: str = NAME) -> Any:
+    """The model with a new adapter that changes nothing yet; only the adapter moves.
+
+    Draws from torch's global generator.
+
+    Raises:
+        ModelError: If no module of the model is meant.
+    """
+    import peft
+
+    config = _config(plain(model), adapter)
+    try:
+        with _quiet():
+            if is_adapted(model):
+                model.add_adapter(name, config)
+            else:
+                model = peft.get_peft_model(model, config, adapter_name=name)
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"target_modules {adapter.target_modules!r}: {first}") from error
+    return model
+
+
+def _config(model: Any, adapter: Adapter) -> Any:
+    import peft
+
+    target = adapter.target_modules
+    whole = []
+    if adapter.embeddings:
+        whole.append(_name_of(model, model.get_input_embeddings()))
+    if adapter.head and not (adapter.embeddings and _is_tied(model)):
+        whole.append(_name_of(model, model.get_output_embeddings()))
+    common = {
+        "task_type": "CAUSAL_LM",
+        "target_modules": target if isinstance(target, str) else list(target),
+        "modules_to_save": whole or None,
+    }
+    if adapter.kind == "ia3":
+        feedforward: list[str] | None = [] if target == ALL_LINEAR else None
+        return peft.IA3Config(**common, feedforward_modules=feedforward)
+    return peft.LoraConfig(
+        **common,
+        r=adapter.r,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.kind == "dora",
+        use_rslora=adapter.kind == "rslora",
+        ensure_weight_tying=bool(whole) and _is_tied(model),
+    )
+
+
+def _name_of(model: Any, module: torch.nn.Module) -> str:
+    """The last part of a module's name."""
+    names = (name for name, one in model.named_modules() if one is module)
+    return str(next(names)).rpartition(".")[2]
+
+
+def _is_tied(model: Any) -> bool:
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
+def put_on(model: Any, folder: Path) -> Any:
+    """The base model with the adapter of a folder; nothing moves."""
+    import peft
+
+    with _quiet():
+        return peft.PeftModel.from_pretrained(model, folder, is_trainable=False)
+
+
+def move(model: Any, names: tuple[str, ...] = (NAME,)) -> list[str]:
+    """Let the parameters of these adapters move, and no others; their names."""
+    moving = []
+    for name, parameter in model.named_parameters():
+        parts = name.split(".")
+        wanted = any(adapter in parts for adapter in names)
+        parameter.requires_grad_(wanted and parameter.is_floating_point())
+        if parameter.requires_grad:
+            moving.append(name)
+    return moving
+
+
+def add_beside(model: Any, adapter: Adapter) -> Any:
+    """A second adapter beside the first, which stays as it is; both act.
+
+    Raises:
+        ModelError: If the two cannot be saved as one.
+    """
+    if adapter.kind in ("dora", "ia3"):
+        raise ModelError(
+            f"handover new_adapter: two {adapter.kind} adapters cannot be saved as one; use "
+            "continue_adapter or merge_then_new"
+        )
+    if adapter.embeddings or adapter.head:
+        raise ModelError(
+            "handover new_adapter: embeddings and head are trained whole, not beside an earlier "
+            "copy; use continue_adapter or merge_then_new"
+        )
+    attach(model, adapter, NEW)
+    model.base_model.set_adapter([NAME, NEW])
+    return model
+
+
+def join(model: Any) -> None:
+    """Two adapters become one that does what both did: their ranks stand side by side."""
+    with _quiet():
+        model.add_weighted_adapter([NAME, NEW], [1.0, 1.0], BOTH, combination_type="cat")
+    model.base_model.set_adapter(BOTH)
+
+
+def merged(model: Any) -> Any:
+    """The decoder with the adapter's change in its weights.
+
+    Raises:
+        ModelError: If the weights have 4 bits: merging in place would quantise the change away.
+    """
+    if is_quantised(model):
+        raise ModelError(
+            "a model in 4 bits is not merged in place; open its base in full precision"
+        )
+    with _quiet():
+        return model.merge_and_unload()
+
+
+def is_quantised(model: Any) -> bool:
+    """Whether any weight has fewer than 16 bits."""
+    return any(not p.is_floating_point() for p in plain(model).parameters())
+
+
+def write(model: Any, output: Path, base: Path, final: Path) -> None:
+    """Write PEFT's files and where the base is.
+
+    Args:
+        model: With one adapter, or two that were joined.
+        output: A folder that is there.
+        base: Folder of the base model.
+        final: Where ``output`` will be moved to.
+    """
+    name = BOTH if BOTH in model.peft_config else NAME
+    with _quiet():
+        model.save_pretrained(output, selected_adapters=[name], save_embedding_layers=False)
+    inner = output / name
+    if inner.is_dir():  # PEFT puts any adapter that is not called default into a folder of its own
+        for file in inner.iterdir():
+            file.replace(output / file.name)
+        inner.rmdir()
+    _point(output, base, final, "nf4" if is_quantised(model) else None)
+
+
+def _point(output: Path, base: Path, final: Path, quantised_to: str | None) -> None:
+    """Say in an adapter's files where its base is."""
+    config = json.loads((output / CONFIG).read_text("utf-8"))
+    config["base_model_name_or_path"] = str(base)
+    for key, value in config.items():  # sets come in any order
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            config[key] = sorted(value)
+    (output / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+    memo = {"relative": os.path.relpath(base, final)}
+    if quantised_to is not None:
+        memo["quantisation"] = quantised_to
+    (output / BASE).write_text(json.dumps(memo) + "\n", "utf-8")
+
+
+def take_along(source: Path, copy: Path, final: Path, store: Path) -> None:
+    """Make a copy of an adapter stand without the store: a base that lies there comes along.
+
+    Args:
+        source: The adapter's folder.
+        copy: Its copy.
+        final: Where the copy will be moved to.
+        store: A base below this folder is copied too; another stays where it is.
+    """
+    base = base_folder(source)
+    if base.is_relative_to(store.resolve()):
+        if not (copy / "base").exists():
+            shutil.copytree(base, copy / "base")
+        base = final.resolve() / "base"
+    _point(copy, base, final.resolve(), quantisation(source))
+
+
+def differences(model: Any, adapter: Adapter) -> list[str]:
+    """What an adapter that is there has otherwise than asked: it cannot be gone on with."""
+    found = model.peft_config[NAME]
+    if adapter.kind == "ia3" or found.peft_type.value == "IA3":
+        same = adapter.kind == "ia3" and found.peft_type.value == "IA3"
+        return [] if same else [f"kind {found.peft_type.value.lower()}"]
+    asked: Mapping[str, Any] = {
+        "r": adapter.r,
+        "lora_alpha": adapter.alpha,
+        "use_dora": adapter.kind == "dora",
+        "use_rslora": adapter.kind == "rslora",
+    }
+    return [
+        f"{key} {getattr(found, key)} (asked: {value})"
+        for key, value in asked.items()
+        if getattr(found, key) != value
+    ]
+
+
+@cache
+def num_parameters(base: Path, adapter: Adapter) -> int:
+    """Numbers in an adapter on a model; no weights are read."""
+    from retain.model.load import load_empty
+
+    model = attach(load_empty(base), adapter)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PEFT's advice about what is done on purpose here."""
+    with catch_warnings():
+        filterwarnings("ignore", module="peft")
+        filterwarnings("ignore", message=".*tie_word_embeddings.*")
+        filterwarnings("ignore", message=".*is_gradient_checkpointing. is deprecated.*")
+        yield

@@ -1,0 +1,246 @@
+"""Adapters in whole train steps: what moves, what is handed over, and that plain PEFT opens it."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import AutoPeftModelForCausalLM, PeftModel
+from transformers import AutoModelForCausalLM
+
+from retain.errors import Interrupted, ModelError, TrainingError
+from retain.model import adapters, cache
+from retain.model.adapters import Adapter
+from retain.model.load import load
+from retain.steps.step import Step
+from retain.train import step
+from retain.train.settings import Settings
+from tests.conftest import make_model
+from tests.train.phases import make_row, make_stream, same, weights
+from tests.train.test_train_step import REFERENCE, SETTINGS, Bench
+
+KINDS = ("lora", "dora", "rslora", "ia3")
+IDS = torch.from_numpy(make_row("x", 30).input_ids)[None]
+SMALL = {"lora_r": 4, "lora_alpha": 8.0}
+
+
+@pytest.fixture(autouse=True)
+def _no_model_is_kept():
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def bench(tmp_path, tiny_model_folder):
+    return Bench(tmp_path / "steps", tiny_model_folder)
+
+
+def options(kind):
+    return {"tuning": kind} | ({} if kind == "ia3" else SMALL)
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(input_ids=IDS).logits
+
+
+def in_plain_peft(folder):
+    """The model as somebody without us opens it."""
+    return AutoPeftModelForCausalLM.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_adapter_opens_in_plain_peft_with_equal_logits(bench, kind):
+    folder = bench.store.path(bench.train(**options(kind))) / "model"
+    kept = cache.get(folder, precision="fp32").model
+    opened = in_plain_peft(folder)
+    assert torch.equal(logits(kept), logits(opened))
+    assert not torch.allclose(logits(opened), logits(make_model()), atol=1e-3)
+    names = {path.name for path in folder.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
+    assert "model.safetensors" not in names
+    facts = json.loads((folder.parent / "facts.json").read_text())
+    assert 0 < facts["trainable_parameters"] < 0.2 * facts["total_parameters"]
+
+
+def test_nothing_below_the_adapter_moves(bench):
+    folder = bench.store.path(bench.train(**options("lora"))) / "model"
+    below = in_plain_peft(folder).unload()
+    assert same(weights(below), weights(make_model()))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_same_adapter_goes_on(bench, kept):
+    first = bench.train(**options("lora"))
+    if not kept:
+        cache.clear()
+    second = bench.train({"model": first}, **options("lora"), handover="continue_adapter")
+    one, two = (in_plain_peft(bench.store.path(s) / "model") for s in (first, second))
+    assert one.peft_config["default"].r == two.peft_config["default"].r == 4
+    moved = [n for n, p in one.named_parameters() if not torch.equal(p, two.get_parameter(n))]
+    assert moved
+    assert all("lora_" in name for name in moved)
+
+
+def test_a_new_adapter_leaves_the_first_as_it_is_and_both_are_saved_as_one(bench):
+    first = bench.train(**options("lora"))
+    one = logits(in_plain_peft(bench.store.path(first) / "model"))
+    second = bench.train({"model": first}, tuning="lora", lora_r=2, lora_alpha=4.0,
+                         handover="new_adapter")  # fmt: skip
+    folder = bench.store.path(second) / "model"
+    joined = in_plain_peft(folder)
+    assert joined.peft_config["default"].r == 4 + 2
+    assert torch.allclose(
+        logits(cache.get(folder, precision="fp32").model), logits(joined), atol=1e-5
+    )
+    assert not torch.allclose(logits(joined), one, atol=1e-3)
+    first_a = in_plain_peft(bench.store.path(first) / "model").state_dict()
+    name = next(n for n in first_a if "q_proj.lora_A" in n)
+    scaling = 8.0 / 4
+    assert torch.allclose(joined.state_dict()[name][:4], scaling * first_a[name], rtol=1e-6)
+
+
+def test_a_merged_adapter_is_in_the_weights_below_the_next(bench):
+    first = bench.train(**options("lora"))
+    second = bench.train({"model": first}, **options("lora"), handover="merge_then_new")
+    folder = bench.store.path(second) / "model"
+    base = AutoModelForCausalLM.from_pretrained(folder / "base")
+    merged = in_plain_peft(bench.store.path(first) / "model").merge_and_unload()
+    assert torch.allclose(logits(base), logits(merged), atol=1e-5)
+    opened = PeftModel.from_pretrained(base, folder)
+    kept = cache.get(folder, precision="fp32").model
+    assert torch.allclose(logits(opened), logits(kept), atol=1e-5)
+
+
+def test_full_tuning_after_an_adapter_asks_for_a_merge(bench):
+    first = bench.train(**options("lora"))
+    with pytest.raises(TrainingError, match="handover: merge_then_new"):
+        bench.train({"model": first})
+    second = bench.train({"model": first}, handover="merge_then_new")
+    folder = bench.store.path(second) / "model"
+    assert (folder / "model.safetensors").is_file()
+    AutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_another_rank_does_not_go_on_silently(bench):
+    first = bench.train(**options("lora"))
+    with pytest.raises(TrainingError, match=r"has r 4 \(asked: 8\); ask for the same"):
+        bench.train({"model": first}, tuning="lora", lora_r=8, lora_alpha=8.0)
+
+
+@pytest.mark.parametrize("kind", ["dora", "ia3"])
+def test_adapters_that_cannot_be_joined_are_refused(bench, kind):
+    first = bench.train(**options(kind))
+    with pytest.raises(ModelError, match=f"two {kind} adapters cannot be saved as one"):
+        bench.train({"model": first}, **options(kind), handover="new_adapter")
+
+
+@pytest.mark.parametrize(
+    ("target", "modules"),
+    [
+        (r".*layers\.0\..*_proj", {"0"}),
+        (("q_proj", "v_proj"), {"0", "1"}),
+        ("all-linear", {"0", "1"}),
+    ],
+)
+def test_modules_are_meant_by_name_pattern_or_all(target, modules):
+    model = adapters.attach(make_model(), Adapter(kind="lora", r=2, target_modules=target))
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert {name.split(".layers.")[1].split(".")[0] for name in names} == modules
+    assert not any("lm_head" in name for name in names)
+
+
+def test_a_pattern_that_matches_nothing_is_refused():
+    with pytest.raises(ModelError, match="target_modules 'nothing"):
+        adapters.attach(make_model(), Adapter(kind="lora", target_modules="nothing.*"))
+
+
+def test_embeddings_are_trained_whole_by_their_own_switch(bench):
+    folder = bench.store.path(bench.train(**options("lora"), train_embeddings=True)) / "model"
+    opened = in_plain_peft(folder)
+    assert torch.equal(logits(cache.get(folder, precision="fp32").model), logits(opened))
+    assert not torch.equal(
+        opened.get_input_embeddings().weight, make_model().get_input_embeddings().weight
+    )
+
+
+def test_a_store_that_was_moved_still_opens(bench, tmp_path):
+    first = bench.train(**options("lora"))
+    second = bench.train({"model": first}, **options("lora"), handover="merge_then_new")
+    folder = bench.store.path(second) / "model"
+    expected = logits(load(str(folder), precision="fp32").model)
+    moved = tmp_path / "elsewhere"
+    shutil.move(bench.store.root, moved)
+    found = load(str(moved / folder.relative_to(bench.store.root)), precision="fp32").model
+    assert torch.equal(logits(found), expected)
+
+
+def test_a_copy_takes_a_base_of_the_store_along(bench, tmp_path):
+    first = bench.train(**options("lora"))
+    second = bench.train({"model": first}, **options("lora"), handover="merge_then_new")
+    folder = bench.store.path(second) / "model"
+    expected = logits(load(str(folder), precision="fp32").model)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    adapters.take_along(folder, copy, copy, bench.store.root)
+    shutil.rmtree(bench.store.root)
+    assert torch.equal(logits(load(str(copy), precision="fp32").model), expected)
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(copy)), expected)
+
+
+def test_a_base_that_is_gone_is_named(bench, tmp_path):
+    folder = tmp_path / "adapter"
+    shutil.copytree(bench.store.path(bench.train(**options("lora"))) / "model", folder)
+    (folder / "retain_base.json").unlink()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(tmp_path / "gone")
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"base model is not at .*gone"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_stopped_phase_ends_with_the_same_bits(tmp_path, tiny_model_folder, kind, dropout):
+    stream = make_stream(num_steps=4, epochs=2)
+    values = options(kind) | {"lora_dropout": dropout, "save_steps": 1}
+
+    def run(root, stops):
+        bench = Bench(tmp_path / root, tiny_model_folder, stream)
+        one = Step("train", "p1", 1, SETTINGS | REFERENCE | values, {"mix": bench.mix})
+        for stop in stops:
+            cache.clear()
+            calls = iter(range(10**6))
+            with pytest.raises(Interrupted):
+                bench.run(
+                    one,
+                    lambda work: step.run(work, base=bench.base),
+                    stop=lambda stop=stop, calls=calls: next(calls) >= stop,
+                )
+        cache.clear()
+        bench.run(one, lambda work: step.run(work, base=bench.base))
+        return (bench.store.path(one) / "model" / "adapter_model.safetensors").read_bytes()
+
+    assert run("stopped", [4, 3, 1]) == run("whole", [])
+
+
+def test_packed_adapters_train_as_one_by_one(tiny_model_folder):
+    """Adapters do not change the way in which the model is called."""
+    from retain.train.forward import make_forward
+
+    model = adapters.attach(make_model(), Adapter(kind="lora", r=4))
+    assert make_forward(model).packed
+
+
+def test_an_adapter_is_counted_without_weights(tiny_model_folder):
+    adapter = Adapter(kind="lora", r=4)
+    model = adapters.attach(make_model(), adapter)
+    moving = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert adapters.num_parameters(tiny_model_folder, adapter) == moving
+
+
+def test_settings_know_the_adapter():
+    assert Settings(learning_rate=1e-3).adapter is None
+    made = Settings(learning_rate=1e-3, tuning="rslora", lora_r=2, lora_target_modules=["q_proj"])
+    assert made.adapter == Adapter(kind="rslora", r=2, target_modules=("q_proj",))
