@@ -347,7 +347,7 @@ COLUMNS = (
     ("operations", 11, lambda r: f"{r.operations:.1f}"),
     ("floor", 6, lambda r: f"{r.floor:g}"),
     ("aim", 6, lambda r: f"{r.aim:.1f}"),
-    ("holds", 6, lambda r: "aim" if r.low > r.aim else "floor" if r.low > r.floor else "no"),
+    ("holds", 12, lambda r: _holds(r)),
     ("of peak", 8, lambda r: f"{r.share_of_peak:.0%}"),
     ("batch", 6, lambda r: r.batch_size),
     ("s theirs", 9, lambda r: f"{r.their_seconds:.1f}"),
@@ -355,6 +355,12 @@ COLUMNS = (
     ("max |Δ|", 9, lambda r: f"{r.largest_difference:.0e}"),
     ("other choice", 13, lambda r: f"{r.other_choices} ({r.other_choices_beyond_margin})"),
 )  # type: tuple[tuple[str, int, Callable[[Result], Any]], ...]
+
+
+def _holds(result: Result) -> str:
+    """Which of floor and aim the lower end of the interval is above."""
+    names = [name for name in ("floor", "aim") if result.low > getattr(result, name)]
+    return ", ".join(names) or "neither"
 
 
 def line(result: Result | None) -> str:

@@ -2,7 +2,7 @@
 
 >>> import retain
 >>> sorted(retain.__all__)
-['__version__', 'evaluate', 'forgetting', 'plan', 'run']
+['RetentionCallback', '__version__', 'evaluate', 'forgetting', 'plan', 'run']
 
 Nothing heavy is imported before it is used.
 """
@@ -10,14 +10,16 @@ Nothing heavy is imported before it is used.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "forgetting", "plan", "run"]
+__all__ = ["RetentionCallback", "__version__", "evaluate", "forgetting", "plan", "run"]
 
 if TYPE_CHECKING:
     from retain import evaluate
     from retain.api import plan, run
+    from retain.integrations.callback import RetentionCallback
     from retain.measure.forgetting import forgetting
 
 _HOMES = {
+    "RetentionCallback": "retain.integrations.callback",
     "plan": "retain.api",
     "run": "retain.api",
     "forgetting": "retain.measure.forgetting",

@@ -186,3 +186,29 @@ def test_two_methods_that_finish_are_refused(values, monkeypatch):
     arm = [{"method": "toy_ties"}, {"method": "toy_ties", "density": 0.2}]
     with pytest.raises(RetainError, match="weights that leave a phase"):
         graph(values | {"arms": {"none": [], "both": arm}})
+
+
+def test_what_is_said_of_adapters_leaves_no_trace_in_full_tuning(values):
+    """A recipe that trains all weights has the steps that it had before there were adapters."""
+    [first] = {row(graph(values), "none", 1).train}
+    assert not {key for key in first.settings if key.startswith(("lora", "train_", "handover"))}
+
+
+def test_an_adapters_defaults_are_in_its_settings(values):
+    del values["arms"]["freeze"]
+    found = graph(values, "phases.text.train.tuning=lora")
+    settings = row(found, "none", 2).train.settings
+    assert settings["lora_r"] == 16
+    assert settings["handover"] == "continue_adapter"
+    assert row(found, "none", 1).train == row(graph(values), "none", 1).train
+
+
+def test_row_0_of_a_4_bit_phase_is_the_4_bit_model(values):
+    del values["arms"]["freeze"]
+    plain = graph(values)
+    found = graph(values, "phases.skill.train.tuning=qlora")
+    for task, step in row(found, "none", 0).evaluations.items():
+        assert step.settings["quantisation"] == "nf4"
+        assert step != row(plain, "none", 0).evaluations[task]
+    later = graph(values, "phases.text.train.tuning=qlora", "phases.skill.train.tuning=full")
+    assert row(later, "none", 0).evaluations == row(plain, "none", 0).evaluations

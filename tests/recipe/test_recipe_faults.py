@@ -45,11 +45,16 @@ def test_an_unknown_key_brings_the_nearest_one():
         ),
         (
             {"lr_scheduler_type": "step"},
-            "lr_scheduler_type: must be constant, linear or cosine; got 'step'",
+            "lr_scheduler_type: must be constant, linear, cosine or warmup_stable_decay; "
+            "got 'step'",
         ),
         (
             {"tuning": "partial"},
             "tuning: must be full, lora, qlora, dora, rslora or ia3; got 'partial'",
+        ),
+        (
+            {"num_cycles": 2},
+            "num_cycles: belongs to lr_scheduler_type cosine, not linear",
         ),
         ({"lora_r": 8}, "lora_r: tuning is full; it belongs to an adapter (tuning: lora)"),
         (

@@ -1,3 +1,4 @@
+import json
 import random
 from contextlib import suppress
 from dataclasses import replace
@@ -8,6 +9,7 @@ import torch
 from retain.errors import Interrupted, TrainingError
 from retain.steps import durable
 from retain.train import objective
+from retain.train.forward import Forward
 from retain.train.stream import Stream
 from tests.conftest import make_model
 from tests.train.phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
@@ -161,8 +163,33 @@ def test_too_little_memory_becomes_a_message(tmp_path, tiny_model, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
     monkeypatch.setattr(objective, "cross_entropy", full)
-    with pytest.raises(TrainingError, match="out of memory on 35 tokens at once"):
-        train(tiny_model, make_stream(), make_work(tmp_path))
+    with pytest.raises(TrainingError, match="out of memory on 30 tokens at once"):
+        train(tiny_model, make_stream(), make_work(tmp_path))  # one sequence alone does not fit
+
+
+def test_where_memory_runs_out_the_micro_batch_halves_and_the_step_stays(tmp_path, monkeypatch):
+    """Same examples, same trained tokens, same loss; a resume goes on with the smaller one."""
+    whole, halved = make_model(), make_model()
+    stream = make_stream()
+    expected = train(whole, stream, make_work(tmp_path / "whole"), tokens=128)
+    forward = Forward.hidden
+
+    def limited(self, batch):
+        if batch.inputs["input_ids"].shape[1] > 45:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, batch)
+
+    monkeypatch.setattr(Forward, "hidden", limited)
+    work = make_work(tmp_path / "halved")
+    found = train(halved, stream, work, tokens=128)
+    events = [e for e in work.events if e["kind"] == "out of memory"]
+    assert [e["micro_batch_tokens"] for e in events] == [64, 32]
+    assert json.loads((work.partial / "plan.json").read_text())["micro_batch_tokens"] == 32
+    for one, other in zip(found, expected, strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+        assert one.trained_tokens == other.trained_tokens
+    for name, value in weights(whole).items():
+        assert torch.allclose(halved.get_parameter(name), value, atol=1e-4)
 
 
 def test_a_sequence_without_trained_tokens_costs_nothing(tmp_path):

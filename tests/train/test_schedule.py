@@ -32,7 +32,7 @@ def test_shapes_are_those_of_transformers(shape):
 @given(
     num_steps=st.integers(1, 200),
     warmup=st.integers(0, 250),
-    shape=st.sampled_from(["constant", "linear", "cosine"]),
+    shape=st.sampled_from(["constant", "linear", "cosine", "warmup_stable_decay"]),
 )
 def test_every_step_moves_and_none_exceeds_the_peak(num_steps, warmup, shape):
     found = rates(num_steps, lr_scheduler_type=shape, warmup_steps=warmup)
@@ -63,3 +63,29 @@ def test_settings_are_read_from_a_steps_own_and_the_rest_is_default():
 def test_wrong_settings_are_refused(values, message):
     with pytest.raises(TrainingError, match=message):
         read_settings(values)
+
+
+def test_a_floor_is_what_the_rate_falls_to():
+    for shape in ("linear", "cosine", "warmup_stable_decay"):
+        found = rates(1000, lr_scheduler_type=shape, min_lr_ratio=0.2)
+        assert found[0] == 1
+        assert 0.2 < min(found) == found[-1] < 0.22
+
+
+def test_a_cosine_falls_in_cycles_as_in_transformers():
+    import torch
+    from transformers import get_cosine_with_hard_restarts_schedule_with_warmup as scheduler
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = scheduler(optimizer, num_warmup_steps=0, num_training_steps=12, num_cycles=3)
+    for ours in rates(12, lr_scheduler_type="cosine", num_cycles=3):
+        assert ours == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+
+
+def test_a_stable_rate_falls_at_the_end_alone():
+    found = rates(20, lr_scheduler_type="warmup_stable_decay", decay_ratio=0.25, warmup_steps=4)
+    assert found[:4] == [0.25, 0.5, 0.75, 1]
+    assert found[4:17] == [1] * 13
+    assert found[17:] == pytest.approx([0.75, 0.5, 0.25])

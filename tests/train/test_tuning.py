@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from retain.errors import Interrupted, ModelError, TrainingError
 from retain.model import adapters, cache
 from retain.model.adapters import Adapter
-from retain.model.load import load
+from retain.model.load import load, load_quantised
 from retain.steps.step import Step
 from retain.train import step
 from retain.train.settings import Settings
@@ -68,6 +68,18 @@ def test_nothing_below_the_adapter_moves(bench):
     folder = bench.store.path(bench.train(**options("lora"))) / "model"
     below = in_plain_peft(folder).unload()
     assert same(weights(below), weights(make_model()))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_adapter_after_full_tuning_stands_on_the_weights_that_it_left(bench, kept):
+    """Not on those of the base model, though the model is still in memory."""
+    first = bench.train()
+    if not kept:
+        cache.clear()
+    folder = bench.store.path(bench.train({"model": first}, **options("lora"))) / "model"
+    found = logits(cache.get(folder, precision="fp32").model)
+    assert torch.equal(logits(in_plain_peft(folder)), found)
+    assert adapters.base_folder(folder) == (bench.store.path(first) / "model").resolve()
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -200,8 +212,9 @@ def test_a_base_that_is_gone_is_named(bench, tmp_path):
         load(str(folder))
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora"])
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("kind", "dropout"), [("lora", 0.0), ("lora", 0.1), ("dora", 0.1), ("qlora", 0.0)]
+)
 def test_a_stopped_phase_ends_with_the_same_bits(tmp_path, tiny_model_folder, kind, dropout):
     stream = make_stream(num_steps=4, epochs=2)
     values = options(kind) | {"lora_dropout": dropout, "save_steps": 1}
@@ -244,3 +257,61 @@ def test_settings_know_the_adapter():
     assert Settings(learning_rate=1e-3).adapter is None
     made = Settings(learning_rate=1e-3, tuning="rslora", lora_r=2, lora_target_modules=["q_proj"])
     assert made.adapter == Adapter(kind="rslora", r=2, target_modules=("q_proj",))
+
+
+# ---------------------------------------------------------------- 4 bits
+
+
+def test_qlora_trains_an_adapter_on_weights_of_4_bits_and_plain_peft_agrees(bench):
+    folder = bench.store.path(bench.train(**options("qlora"))) / "model"
+    kept = cache.get(folder, precision="fp32")
+    assert kept.quantisation == "nf4"
+    found = logits(kept.model)
+    base = load_quantised(bench.base, kept.device, "fp32")
+    assert adapters.is_quantised(base)
+    assert torch.allclose(logits(PeftModel.from_pretrained(base, folder)), found, atol=1e-5)
+    cache.clear()
+    assert torch.equal(logits(load(str(folder), precision="fp32").model), found)
+    assert not torch.allclose(logits(load_quantised(bench.base, kept.device, "fp32")), found)
+
+
+def test_a_4_bit_phase_is_merged_at_full_precision(bench):
+    """In place, the merge would be quantised again and lose what was learnt."""
+    first = bench.train(**options("qlora"))
+    folder = bench.store.path(first) / "model"
+    second = bench.train({"model": first}, handover="merge_then_new", learning_rate=1e-12)
+    merged = AutoModelForCausalLM.from_pretrained(bench.store.path(second) / "model")
+    exact = PeftModel.from_pretrained(make_model(), folder)
+    assert torch.allclose(logits(merged), logits(exact), atol=1e-4)
+    with pytest.raises(ModelError, match="4 bits is not merged in place"):
+        adapters.merged(load(str(folder), precision="fp32").model)
+
+
+def test_4_bits_after_full_precision_ask_for_a_merge(bench):
+    first = bench.train(**options("lora"))
+    with pytest.raises(TrainingError, match="qlora and another tuning follow each other"):
+        bench.train({"model": first}, **options("qlora"))
+    second = bench.train({"model": first}, **options("qlora"), handover="merge_then_new")
+    folder = bench.store.path(second) / "model"
+    assert load(str(folder), precision="fp32").quantisation == "nf4"
+    assert (folder / "base" / "model.safetensors").is_file()
+
+
+def test_without_bitsandbytes_the_command_to_install_it_is_named(bench, monkeypatch):
+    monkeypatch.setattr("retain.model.load.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"pip install 'retain\[qlora\]'"):
+        bench.train(**options("qlora"))
+
+
+def test_a_4_bit_model_is_scored_by_the_tree(bench):
+    from retain.decode.prefix_tree import Request
+    from retain.evaluate.scorer import Scorer
+
+    folder = bench.store.path(bench.train(**options("qlora"))) / "model"
+    model = load(str(folder), precision="fp32").model
+    scorer = Scorer(model, 64)
+    (answer,) = scorer.loglikelihoods([Request((5, 6, 7), (8, 9))])
+    assert scorer.path == "tree"
+    with torch.no_grad():
+        scores = model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits[0].log_softmax(-1)
+    assert answer.loglikelihood == pytest.approx(float(scores[2, 8] + scores[3, 9]), abs=1e-4)

@@ -41,7 +41,7 @@ def run(
 
     Args:
         work: The running step; settings ``task``, ``num_fewshot``, ``limit``, ``compat``,
-            ``precision``.
+            ``precision``, ``quantisation``.
         model_folder: The model.
         data_folder: The finished data step, for a phase task.
         spec: The task with the places of its files; None where the settings say all.
@@ -57,7 +57,11 @@ def run(
     if not same_identity(spec, settings["task"]):
         raise TaskError(f"task '{spec['name']}': not what the step was made for; start again")
     started = monotonic()
-    loaded = cache.get(model_folder, precision=settings["precision"])
+    loaded = cache.get(
+        model_folder,
+        precision=settings["precision"],
+        quantisation=settings.get("quantisation"),
+    )
     engine = open_engine(loaded.model, loaded.tokenizer, precision=settings["precision"])
     with _threads(work.partial):
         task = make_task(

@@ -86,10 +86,11 @@ def load(
     base = path
     if adapters.is_adapter(path):
         base, quantisation = adapters.base_folder(path), adapters.quantisation(path)
-    model = load_model(base) if quantisation is None else load_quantised(base, on, chosen)
+    quantised = quantisation is not None
+    model = load_quantised(base, on, chosen) if quantised else load_model(base).to(on)
     if base != path:
         model = adapters.put_on(model, path)
-    model = model.to(on).eval()
+    model.eval()
     tokenizer = load_tokenizer(path)
     _check_vocabulary(model, tokenizer, path)
     return Loaded(model, tokenizer, path, on, chosen, base, quantisation)
@@ -113,7 +114,7 @@ def load_quantised(path: Path, device: torch.device, precision: Precision) -> An
     )
     try:
         with quiet():
-            return AutoModelForCausalLM.from_pretrained(
+            model = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=torch.float32,
                 quantization_config=config,
@@ -124,6 +125,12 @@ def load_quantised(path: Path, device: torch.device, precision: Precision) -> An
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_cannot_open("model", path, error)) from error
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # an evaluation on a CPU would pack the weights anew, with other scales, and training
+            # that goes on from there reads them wrong (bitsandbytes 0.50)
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
 
 
 def load_model(path: Path) -> Any:

@@ -362,6 +362,8 @@ class _Builder:
             "compat": evaluate.compat,
             "precision": self.resolved.precision("auto"),
         }
+        if model is None and cell.phases[0].train.tuning == "qlora":
+            settings["quantisation"] = "nf4"  # row 0 is what the first phase starts from
         inputs: dict[str, Step] = {}
         if model is not None:
             inputs["model"] = model

@@ -32,6 +32,11 @@ OF_ADAPTERS = {  # with what stands where an adapter is trained and none is give
     "train_embeddings": False,
     "train_head": False,
 }
+OF_SCHEDULES = {
+    "min_lr_ratio": ("linear", "cosine", "warmup_stable_decay"),
+    "num_cycles": ("cosine",),
+    "decay_ratio": ("warmup_stable_decay",),
+}
 HANDOVER = "continue_adapter"
 
 
@@ -89,8 +94,14 @@ class Train(Part):
     """Put several examples end to end in a row; none sees another."""
     completion_only_loss: Flag = True
     """`false` trains on the prompt's tokens too (`sft`)."""
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
-    """How the rate moves after the warm-up: stays, or falls to 0."""
+    lr_scheduler_type: Literal["constant", "linear", "cosine", "warmup_stable_decay"] = "linear"
+    """How the rate moves after the warm-up: stays, falls, or stays and then falls at the end."""
+    min_lr_ratio: Number | None = Field(default=None, ge=0, lt=1)
+    """What the rate falls to, as a part of the peak; 0 where none is given."""
+    num_cycles: Whole | None = Field(default=None, ge=1)
+    """Falls of a `cosine`, each from the peak again; 1 where none is given."""
+    decay_ratio: Number | None = Field(default=None, gt=0, le=1)
+    """Part of the steps in which `warmup_stable_decay` falls; 0.1 where none is given."""
     warmup_ratio: Number | None = Field(default=None, ge=0, lt=1)
     """Part of the steps in which the rate rises; 0.03 where `warmup_steps` is not given either."""
     warmup_steps: Whole | None = Field(default=None, ge=0)
@@ -152,7 +163,7 @@ class Train(Part):
             keys = tuple(cls.model_fields)
             refuse([*translate(error, lambda _: keys), *faults])
             raise
-        faults += _of_adapters(made)
+        faults += [*_of_adapters(made), *_of_schedules(made)]
         if made.max_steps and made.warmup_steps and made.warmup_steps > made.max_steps:
             text = f"must be at most max_steps, {made.max_steps}; got {made.warmup_steps}"
             faults.append(Fault(("warmup_steps",), text))
@@ -168,10 +179,23 @@ class Train(Part):
         kept = self.model_dump()
         if values.get("tuning") == "full":  # what was said of an adapter goes with it
             kept |= dict.fromkeys((*OF_ADAPTERS, "handover"))
+        if "lr_scheduler_type" in values:
+            fits = values["lr_scheduler_type"]
+            kept |= dict.fromkeys(key for key, types in OF_SCHEDULES.items() if fits not in types)
         for group in EXCLUSIVE:
             if any(values.get(key) is not None for key in group):
                 kept |= dict.fromkeys(group)
         return Train.model_validate(kept | dict(values))
+
+
+def _of_schedules(train: Train) -> Iterator[Fault]:
+    """What is said of another schedule than the one chosen."""
+    for key, fits in OF_SCHEDULES.items():
+        if getattr(train, key) is not None and train.lr_scheduler_type not in fits:
+            text = (
+                f"belongs to lr_scheduler_type {' or '.join(fits)}, not {train.lr_scheduler_type}"
+            )
+            yield Fault((key,), text)
 
 
 def _of_adapters(train: Train) -> Iterator[Fault]:

@@ -20,7 +20,7 @@ from retain.train.forward import make_forward
 from retain.train.hooks import Gradients, Hooks
 from retain.train.objective import Objective, step_weight
 from retain.train.optimizer import load_state, make_optimizer, state_tensors
-from retain.train.plan import Plan
+from retain.train.plan import Plan, halved
 from retain.train.randomness import global_stream
 from retain.train.recompute import recompute_activations
 from retain.train.schedule import learning_rate
@@ -93,13 +93,23 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
         started = monotonic()
         rows = stream.steps[step]
         groups = micro_batches(rows, forward.max_tokens(plan.micro_batch_tokens))
-        losses = []
-        with global_stream(model.device, settings.seed, "dropout", step):
-            for done, group in enumerate(groups):
-                per_group = (monotonic() - started) / max(done, 1)
-                if work.stop() and not pace.fits_a_stop(per_group * (len(groups) - done)):
-                    raise _interrupted(work, step, num_steps, saved=False)
-                losses.append(_backward(objective, group, step_weight(rows)))
+        losses: list[Tensor] = []
+        while len(losses) < len(groups):
+            try:
+                with global_stream(model.device, settings.seed, "dropout", step):
+                    for done, group in enumerate(groups):
+                        per_group = (monotonic() - started) / max(done, 1)
+                        if work.stop() and not pace.fits_a_stop(per_group * (len(groups) - done)):
+                            raise _interrupted(work, step, num_steps, saved=False)
+                        losses.append(_backward(objective, group, step_weight(rows)))
+            except _OutOfMemoryError:
+                if len(groups) == len(rows):  # one sequence at a time already
+                    raise
+                optimizer.zero_grad()
+                losses = []
+                plan = halved(work.partial, plan)
+                groups = micro_batches(rows, forward.max_tokens(plan.micro_batch_tokens))
+                work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
 
         past = partial(_past_gradients, objective, parameters, plan)
         _project(parameters, hooks, past)
@@ -144,7 +154,11 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
 
 
 def _backward(objective: Objective, rows: Sequence[Row], weight: float) -> Tensor:
-    """Gradients of one micro-batch; a memory that is too small becomes a message."""
+    """Gradients of one micro-batch.
+
+    Raises:
+        _OutOfMemoryError: If memory runs out.
+    """
     try:
         return objective.backward(rows, weight)
     except (MemoryError, RuntimeError) as error:
@@ -246,10 +260,14 @@ def _interrupted(work: Work, step: int, num_steps: int, *, saved: bool) -> Inter
     )
 
 
-def _out_of_memory(rows: Sequence[Row]) -> TrainingError:
+class _OutOfMemoryError(TrainingError):
+    """Memory ran out; fewer tokens at once may fit."""
+
+
+def _out_of_memory(rows: Sequence[Row]) -> _OutOfMemoryError:
     tokens = sum(row.num_tokens for row in rows)
     longest = max(row.num_tokens for row in rows)
-    return TrainingError(
+    return _OutOfMemoryError(
         f"out of memory on {tokens} tokens at once (longest sequence {longest}). Lower "
         "micro_batch_tokens or max_length, or set gradient_checkpointing: true; snapshots are kept"
     )

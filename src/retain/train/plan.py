@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -42,10 +43,17 @@ def make_plan(settings: Settings, activation_bytes: int, device: torch.device) -
     return Plan(tokens, torch.get_num_threads())
 
 
+def halved(partial: Path, plan: Plan) -> Plan:
+    """A plan that computes half as much at once; a resume goes on with it."""
+    smaller = replace(plan, micro_batch_tokens=plan.micro_batch_tokens // 2)
+    write_file(partial / PLAN, json.dumps(asdict(smaller)))
+    return smaller
+
+
 def fixed_plan(partial: Path, made: Plan) -> Plan:
     """The plan this step was started with; ``made`` becomes it when there is none yet."""
     path = partial / PLAN
-    if path.is_file():
+    with suppress(OSError, ValueError, TypeError):  # none yet, or torn
         return Plan(**json.loads(path.read_text("utf-8")))
     write_file(path, json.dumps(asdict(made)))
     return made

@@ -8,7 +8,7 @@ from retain.errors import TrainingError, did_you_mean
 from retain.model.adapters import ALL_LINEAR, Adapter, Kind
 from retain.train.tuning import Handover
 
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "warmup_stable_decay"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,9 @@ class Settings:
         lr_scheduler_type: Shape of the rate after the warm-up.
         warmup_steps: Steps to reach the peak; if 0, ``warmup_ratio`` decides.
         warmup_ratio: Warm-up as a part of all steps, 0..1.
+        min_lr_ratio: What the rate falls to, as a part of the peak.
+        num_cycles: Falls of a cosine, each from the peak again.
+        decay_ratio: Part of the steps after the warm-up in which ``warmup_stable_decay`` falls.
         weight_decay: For weights of two dimensions and more; norms and biases have none.
         adam_beta1: Decay of the mean of the gradient.
         adam_beta2: Decay of the mean of its square.
@@ -44,6 +47,9 @@ class Settings:
     lr_scheduler_type: Schedule = "linear"
     warmup_steps: int = 0
     warmup_ratio: float = 0.0
+    min_lr_ratio: float = 0.0
+    num_cycles: int = 1
+    decay_ratio: float = 0.1
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999

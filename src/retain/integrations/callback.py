@@ -1,0 +1,95 @@
+"""What a trainer of transformers or TRL makes a model forget, measured while it trains.
+
+    trainer = SFTTrainer(..., callbacks=[retain.RetentionCallback(["general"], limit=100)])
+
+The model is scored before the first step, and after the last one or each epoch, on the same items.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import TrainerCallback
+
+from retain.evaluate.api import evaluation, write
+from retain.evaluate.catalog import Name
+from retain.evaluate.compare import compare
+from retain.evaluate.run import Evaluation
+
+
+class RetentionCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Scores the model that is trained, and says what changed from before.
+
+    What comes out stands in ``rows`` (one per scoring, task, metric and number of shots: ``step``,
+    ``value``, ``difference`` from before the training with its paired interval, see
+    ``evaluate.compare``), in the trainer's log history as ``retention/<task>/<metric>`` and
+    ``…/change``, and, with ``output``, in a folder per scoring.
+
+    Args:
+        tasks: Names, as a recipe writes them.
+        num_fewshot: Numbers of shots.
+        limit: Items per task.
+        every: ``train`` scores after the last step, ``epoch`` after each epoch.
+        output: Folder for scores and items.
+        tokenizer: Where the trainer has none.
+        options: Further ones of ``retain.evaluate``.
+    """
+
+    def __init__(
+        self,
+        tasks: str | Sequence[Name] = "general",
+        *,
+        num_fewshot: Sequence[int] = (0,),
+        limit: int | None = 200,
+        every: Literal["train", "epoch"] = "train",
+        output: str | Path | None = None,
+        tokenizer: Any = None,
+        **options: Any,
+    ) -> None:
+        if every not in ("train", "epoch"):
+            raise ValueError(f"every '{every}': allowed are train and epoch")
+        self.tasks, self.num_fewshot, self.limit = tasks, num_fewshot, limit
+        self.every, self.output, self.tokenizer = every, output, tokenizer
+        self.options = options
+        self.rows: list[dict[str, Any]] = []
+        self._before: Evaluation | None = None
+        self._scored_at: int | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Score the model as it comes."""
+        if state.is_world_process_zero and self._before is None:
+            self._score(state, given)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Score the model after an epoch, where that is asked for."""
+        if state.is_world_process_zero and self.every == "epoch":
+            self._score(state, given)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Score the model that comes out."""
+        if state.is_world_process_zero and self._scored_at != state.global_step:
+            self._score(state, given)
+
+    def _score(self, state: Any, given: dict[str, Any]) -> None:
+        tokenizer = self.tokenizer or given.get("processing_class") or given.get("tokenizer")
+        found = evaluation(
+            given["model"],
+            self.tasks,
+            self.num_fewshot,
+            self.limit,
+            tokenizer=tokenizer,
+            **self.options,
+        )
+        self._before = self._before or found
+        self._scored_at = state.global_step
+        rows = compare(found, self._before)
+        self.rows += [{"step": state.global_step, **row} for row in rows]
+        logged: dict[str, Any] = {"step": state.global_step, "epoch": state.epoch}
+        for row in rows:
+            shots = f"@{row['num_fewshot']}" if len(set(self.num_fewshot)) > 1 else ""
+            name = f"retention/{row['task']}{shots}/{row['metric']}"
+            logged |= {name: row["value"], f"{name}/change": row["difference"]}
+        state.log_history.append(logged)
+        if self.output is not None:
+            config = {"model": str(given["model"].name_or_path), "step": state.global_step}
+            write(found, Path(self.output) / f"step-{state.global_step}", config, rows)

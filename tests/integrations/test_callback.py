@@ -1,0 +1,81 @@
+"""The callback in a real trainer of transformers."""
+
+import csv
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+import retain
+from retain.model.reference import trust
+from tests.conftest import make_model
+from tests.evaluate.evaluation_task_files import write_task_files
+
+
+@pytest.fixture
+def task_folder(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(trust, "remote_code", True)  # its tasks call Python beside them
+    return write_task_files(tmp_path_factory.mktemp("tasks"))
+
+
+def rows_of_tokens():
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(3, 400, (16, 12), generator=draw)
+    return [{"input_ids": row, "labels": row} for row in tokens]
+
+
+def trained(tmp_path, tokenizer, callback, epochs=2):
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "trainer"), num_train_epochs=epochs, use_cpu=True,
+        per_device_train_batch_size=8, learning_rate=1e-2, report_to="none", save_strategy="no",
+        disable_tqdm=True, logging_strategy="no",
+    )  # fmt: skip
+    trainer = Trainer(
+        model=make_model(), args=arguments, train_dataset=rows_of_tokens(),
+        processing_class=tokenizer, callbacks=[callback],
+    )  # fmt: skip
+    trainer.train()
+    return trainer
+
+
+def test_a_trainer_learns_what_it_changed(tmp_path, tokenizer, task_folder):
+    callback = retain.RetentionCallback(
+        ["tiny_choices", "tiny_rolling"], limit=8, include_path=[task_folder],
+        output=tmp_path / "scores",
+    )  # fmt: skip
+    trainer = trained(tmp_path, tokenizer, callback)
+    assert {row["step"] for row in callback.rows} == {0, 4}
+    before, after = (
+        next(r for r in callback.rows if r["step"] == step and r["metric"] == "bits_per_byte")
+        for step in (0, 4)
+    )
+    assert before["difference"] == 0
+    assert after["difference"] == pytest.approx(after["value"] - before["value"])
+    assert after["difference"] != 0
+    assert after["ci_low"] <= after["difference"] <= after["ci_high"]
+    logged = [log for log in trainer.state.log_history if "retention/tiny_choices/acc" in log]
+    assert [log["step"] for log in logged] == [0, 4]
+    assert logged[1]["retention/tiny_rolling/bits_per_byte/change"] == after["difference"]
+    with (tmp_path / "scores" / "step-4" / "comparison.csv").open() as file:
+        assert {row["task"] for row in csv.DictReader(file)} == {"tiny_choices", "tiny_rolling"}
+    after_us = retain.evaluate(
+        trainer.model, "tiny_rolling", limit=8, tokenizer=tokenizer, include_path=[task_folder]
+    )
+    [value] = [r["value"] for r in after_us
+               if r["role"] == "all" and r["metric"] == "bits_per_byte"]  # fmt: skip
+    assert value == pytest.approx(after["value"])
+
+
+def test_every_epoch_is_scored_once(tmp_path, tokenizer, task_folder):
+    callback = retain.RetentionCallback(
+        "tiny_rolling", limit=4, every="epoch", include_path=[task_folder]
+    )
+    trained(tmp_path, tokenizer, callback, epochs=3)
+    assert sorted({row["step"] for row in callback.rows}) == [0, 2, 4, 6]
+    steps = [row["step"] for row in callback.rows if row["metric"] == "bits_per_byte"]
+    assert steps == [0, 2, 4, 6]
+
+
+def test_another_rhythm_is_refused():
+    with pytest.raises(ValueError, match="every 'step': allowed are train and epoch"):
+        retain.RetentionCallback(every="step")
