@@ -1,8 +1,5 @@
 """Carry out a graph of steps in this process, one after the other, doing nothing twice."""
 
-import ctypes
-import gc
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from retain.steps.clean import sweep
 from retain.steps.entries import folder_bytes
 from retain.steps.journal import Journal
 from retain.steps.lock import Holder
+from retain.steps.memory import give_back_memory
 from retain.steps.step import Step
 from retain.steps.store import DamagedStepError, Store
 
@@ -112,17 +110,6 @@ def needed(
             if not store.finished(step):
                 waiting.extend(step.inputs.values())
     return [step for step in ordered(steps) if step in touched]
-
-
-def give_back_memory() -> None:
-    """Free what only cycles keep alive, and return it to the system.
-
-    glibc keeps what was freed inside its heap: after a few steps the process held 6 GB of which 4
-    were in use. Other C libraries have no such call, and need none.
-    """
-    gc.collect()
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
 
 
 class _Walk:

@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from retain.errors import Interrupted, TrainingError
 from retain.methods.base import Memory
 from retain.model.memory import is_out_of_memory
+from retain.steps.memory import give_back_memory
 from retain.steps.work import Work
 from retain.train import snapshot as snapshots
 from retain.train.forward import make_forward
@@ -28,6 +29,7 @@ from retain.train.settings import Settings
 from retain.train.snapshot import Pace, Snapshot
 from retain.train.stream import Row, Stream, memory_rows, micro_batches
 
+TRIM_STEPS = 8  # between two trims of the heap, which uneven sequences fragment
 JOURNAL_SECONDS = 10.0  # between two lines about a training in progress
 
 
@@ -139,6 +141,8 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
         )
         curve.append(point)
         report(point)
+        if model.device.type == "cpu" and point.step % TRIM_STEPS == 0:
+            give_back_memory()
         if point.step == num_steps:
             break
         stop = work.stop()
