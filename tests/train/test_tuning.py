@@ -113,6 +113,23 @@ def test_a_new_adapter_leaves_the_first_as_it_is_and_both_are_saved_as_one(bench
     assert torch.allclose(joined.state_dict()[name][:4], scaling * first_a[name], rtol=1e-6)
 
 
+@pytest.mark.parametrize("handover", ["continue_adapter", "new_adapter"])
+def test_after_two_adapters_became_one_the_next_phase_goes_on_from_the_one(bench, handover):
+    """What moves is what was saved, not a part that is still in memory."""
+    first = bench.train(**options("lora"))
+    second = bench.train({"model": first}, **options("lora"), handover="new_adapter")
+    rank = {"continue_adapter": 8, "new_adapter": 4}[handover]
+    values = {"tuning": "lora", "lora_r": rank, "lora_alpha": float(rank), "handover": handover}
+    third = bench.train({"model": second}, **values)
+    before, after = (
+        in_plain_peft(bench.store.path(one) / "model").state_dict() for one in (second, third)
+    )
+    name = next(n for n in before if "q_proj.lora_B" in n)
+    moved = not torch.equal(before[name], after[name][:, :8])
+    assert after[name].shape[1] == {"continue_adapter": 8, "new_adapter": 12}[handover]
+    assert moved == (handover == "continue_adapter")
+
+
 def test_a_merged_adapter_is_in_the_weights_below_the_next(bench):
     first = bench.train(**options("lora"))
     second = bench.train({"model": first}, **options("lora"), handover="merge_then_new")

@@ -101,6 +101,9 @@ def run(
     work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
+    if tuned.joins:  # in memory are the parts besides; what was saved has one adapter
+        cache.clear()
+        return
     base_of_next = loaded.base if is_adapted(loaded.model) else final
     loaded = replace(loaded, folder=final, base=base_of_next)
     cache.put(final, loaded, precision=settings.precision, device=device)
