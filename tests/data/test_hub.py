@@ -1,10 +1,11 @@
+from importlib import import_module
 from types import SimpleNamespace
 
 import datasets
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from retain.data.sources import identity, load
 from retain.errors import DataError
@@ -45,6 +46,16 @@ def test_offline_says_how_to_get_it(monkeypatch, tmp_path):
         load("someone/set")
     with pytest.raises(DataError, match="cannot be reached"):
         identity("hub:squad")
+
+
+def test_a_lost_connection_is_offline_too(monkeypatch, tmp_path):
+    """What the hub's HTTP library raises then is no OSError in every version."""
+    [library] = {kind.__module__ for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"}
+    lost = import_module(library).ConnectError("connection refused")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: Hub(lost))
+    with pytest.raises(DataError, match="cannot be reached"):
+        load("someone/set")
 
 
 def test_offline_with_a_cached_commit(monkeypatch, tmp_path):

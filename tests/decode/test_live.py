@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from retain.decode import live
 from retain.decode.choose import Sampling
 from retain.decode.live import LiveBatch, Trial, Writing, shared_beginning, tried, write
+from retain.errors import Interrupted
 from tests.evaluate.evaluation_models import OTHERS, TREES
 
 FAMILIES = TREES | OTHERS
@@ -102,14 +103,21 @@ def test_a_shared_beginning_leaves_each_prompt_a_token():
     assert shared_beginning([(1, 2, 3), (1, 2, 4)]) == ()
 
 
-def test_all_that_is_over_is_told_once():
-    told = []
+def test_all_is_written_to_its_limit_and_a_stop_comes_between_steps():
     writings = [Writing((5, n), n % 3 + 1, lambda _: False) for n in range(3, 20)]
     with torch.no_grad():
-        write(family("llama"), writings, Sampling(), 4, told.append)
-    assert {id(one) for one in told} == {id(one) for one in writings}
-    assert len(told) == len(writings)
+        write(family("llama"), writings, Sampling(), 4)
     assert all(len(one.written) == one.limit for one in writings)
+    left = iter(range(3))
+
+    def check_stop():
+        if next(left, None) is None:
+            raise Interrupted("stopped")
+
+    again = [Writing((5, n), 9, lambda _: False) for n in range(3)]
+    with torch.no_grad(), pytest.raises(Interrupted):
+        write(family("llama"), again, Sampling(), 4, check_stop)
+    assert [len(one.written) for one in again] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("name", TREES)

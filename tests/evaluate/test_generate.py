@@ -71,13 +71,31 @@ def test_a_limit_that_leaves_no_room_is_refused(engine):
 def test_a_stopped_generation_goes_on_with_what_it_has(engine, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "PORTION", 2)
     whole = engine.generate(prompts(GREEDY))
-    calls = iter([False, True])
+    done = []
+    ledger = Ledger(
+        tmp_path,
+        progress=lambda answers, *_: done.append(answers),
+        stop=lambda: bool(done),  # after the first portion
+    )
     with pytest.raises(Interrupted):
-        engine.generate(prompts(GREEDY), Ledger(tmp_path, stop=lambda: next(calls)))
+        engine.generate(prompts(GREEDY), ledger)
+    assert done == [2]
     asked = []
-    ledger = Ledger(tmp_path, stop=lambda: asked.append(1) is not None)
-    assert engine.generate(prompts(GREEDY), ledger) == whole
-    assert len(asked) == 2
+    write = generate.write
+
+    def counted(model, writings, *options):
+        asked.extend(writings)
+        write(model, writings, *options)
+
+    monkeypatch.setattr(generate, "write", counted)
+    assert engine.generate(prompts(GREEDY), Ledger(tmp_path)) == whole
+    assert len(asked) == len(TEXTS) - 2
+
+
+def test_a_stop_inside_a_portion_is_heard(engine):
+    calls = iter([False] * 4)
+    with pytest.raises(Interrupted, match="stopped inside a portion"):
+        engine.generate(prompts(GREEDY), Ledger(stop=lambda: next(calls, True)))
 
 
 # ---------------------------------------------------------------- the way taken

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retain.decode.prefix_tree import ROOT, Request, batches, chains, fit, num_common, trees
+from retain.decode.prefix_tree import ROOT, Request, batches, chains, fit, trees
 from retain.errors import Interrupted, TaskError
 from retain.evaluate.forward import TreePath
 from retain.evaluate.ledger import Ledger
@@ -96,7 +96,7 @@ def test_a_sliding_window_is_tried_with_a_tree_that_is_longer():
 
 def test_a_wrong_tree_is_found_out(monkeypatch):
     """Were every token of a tree at position 0, the plain path would be taken."""
-    from retain.model.attention import Layout
+    from retain.model.layout import Layout
 
     monkeypatch.setattr(Layout, "positions", lambda self: [0] * sum(self.lengths))
     scorer = Scorer(family("llama"), LENGTH)
@@ -286,15 +286,6 @@ def test_shots_are_computed_once_for_all_rows_and_fewer_shots_are_their_beginnin
     assert kept
     num_kept = sum(len(stretches[-1]) for stretches in kept)
     assert num_kept + sum(row.num_tokens for row in plan) == 8 * 30 + 5 * 20 * 4
-
-
-@given(st.lists(st.integers(0, 1), max_size=9), st.lists(st.integers(0, 1), max_size=9))
-def test_common_beginnings_are_counted(one, other):
-    expected = next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
-    )
-    assert num_common(tuple(one), tuple(other)) == expected
 
 
 # ---------------------------------------------------------------- interruption

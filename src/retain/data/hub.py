@@ -17,13 +17,19 @@ def revision(name: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
+    # whichever HTTP library this hub client stands on; what it raises need not be an OSError
+    transport: type[BaseException] = next(
+        kind
+        for kind in HfHubHTTPError.__mro__
+        if issubclass(kind, BaseException) and kind.__name__ == "HTTPError"
+    )
     repository = name.partition(":")[0]
     try:
         found = HfApi().dataset_info(repository, timeout=20).sha
     except RepositoryNotFoundError as error:
         text = f"{name}: no such file here, and no such data set on the hub (or it needs a login)"
         raise DataError(text) from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except (OfflineModeIsEnabled, transport, HfHubHTTPError, OSError) as error:
         if cached := _cached_revision(repository):
             return cached
         raise DataError(_offline(name)) from error

@@ -250,8 +250,8 @@ def _transcript(
     return turns, text
 
 
-def common_prefix(one: str, other: str) -> int:
-    """Length of the longest common start, by halving: fast for megabytes.
+def common_prefix(one: Sequence[object], other: Sequence[object]) -> int:
+    """Length of the longest common start of texts or tokens, by halving: fast for megabytes.
 
     >>> common_prefix("abcd", "abxd")
     2

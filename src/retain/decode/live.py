@@ -17,17 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retain.data.template import common_prefix
 from retain.decode.prefix_tree import (
     MIN_KEPT,
     ROOT,
     Document,
     Request,
+    Row,
     Tokens,
-    num_common,
     trees,
 )
-from retain.model.attention import Captured, Kept, Layout, Slots, live_attention, tree_attention
+from retain.model.attention import live_attention
 from retain.model.head import Head
+from retain.model.layout import Layout
+from retain.model.states import Captured, Kept, Slots
 
 NUM_SLOTS = 64
 SLOTS_BYTES = 2**30  # of keys and values of all sequences that are written at once
@@ -68,7 +71,7 @@ def write(
     writings: Sequence[Writing],
     choose: Choose,
     num_slots: int = NUM_SLOTS,
-    progress: Callable[[Writing], None] = lambda _: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Write after every prompt until it is over; ``Writing.written`` is filled.
 
@@ -77,7 +80,7 @@ def write(
         writings: What to write; those that may become longest are started first.
         choose: Takes the next tokens.
         num_slots: Sequences at a time.
-        progress: Told of each that is over.
+        check_stop: Called before every step; raises to stop.
     """
     waiting = deque(sorted(writings, key=lambda one: (-one.limit, -len(one.prompt))))
     batch = LiveBatch(model, shared_beginning([one.prompt for one in writings]), num_slots)
@@ -88,6 +91,7 @@ def write(
             one.written.append(token)
 
     while waiting or live:
+        check_stop()
         free = num_slots - len(live)
         if waiting and (not live or free * REFILL >= num_slots):
             starting = [waiting.popleft() for _ in range(min(free, len(waiting)))]
@@ -97,7 +101,6 @@ def write(
             take(batch.step([one.written[-1] for one in live]), live)
         for place in range(len(live) - 1, -1, -1):
             if live[place].is_over:
-                progress(live[place])
                 batch.end(place)
                 live[place] = live[-1]
                 live.pop()
@@ -106,7 +109,7 @@ def write(
 def shared_beginning(prompts: Sequence[Tokens]) -> Tokens:
     """What all prompts begin with, where it is worth keeping; each has a token beyond it."""
     first, last = min(prompts), max(prompts)
-    common = min(num_common(first, last), min(map(len, prompts)) - 1)
+    common = min(common_prefix(first, last), min(map(len, prompts)) - 1)
     return first[:common] if len(prompts) > 1 and common >= MIN_KEPT else ()
 
 
@@ -128,7 +131,7 @@ class LiveBatch:
         if beginning:
             self.kept = Kept(len(beginning))
             layout = Layout((((ROOT, len(beginning)),),))
-            self._read(list(beginning), layout, self.kept)
+            self.head.row(beginning, layout, self.kept, into=self.kept)
 
     @property
     def num_kept(self) -> int:
@@ -144,30 +147,23 @@ class LiveBatch:
         self.lengths += [len(tokens) for tokens in own]
         logits: list[Tensor | None] = [None] * len(own)
         for row in trees(requests, ROW_TOKENS):
-            documents = [(document, row.kept) for document in row.documents]
-            for index, logits_V in self._start_row(documents, first):
+            for index, logits_V in self._start_row(row, first):
                 logits[index] = logits_V
         return torch.stack([one for one in logits if one is not None])
 
-    def _start_row(
-        self, documents: Sequence[tuple[Document, tuple[Tokens, ...]]], first: int
-    ) -> Iterator[tuple[int, Tensor]]:
+    def _start_row(self, row: Row, first: int) -> Iterator[tuple[int, Tensor]]:
         """Read the documents of one row; logits after each prompt that ends in it."""
-        all_nodes: list[list[tuple[int, Tokens]]] = []
-        tokens: list[int] = []
-        for document, stretches in documents:
-            nodes = _with_kept(document, stretches)
-            all_nodes.append(nodes)
-            tokens += [token for _, stretch in nodes for token in stretch]
+        all_nodes = [_with_kept(document, row.kept) for document in row.documents]
+        tokens = [token for nodes in all_nodes for _, stretch in nodes for token in stretch]
         layout = Layout(
             tuple(tuple((parent, len(t)) for parent, t in nodes) for nodes in all_nodes),
             (self.num_kept,) * len(all_nodes),
         )
         captured = Captured()
-        states_TD = self._read(tokens, layout, captured)
+        states_TD = self.head.row(tokens, layout, self.kept, into=captured)
         starts = accumulate(layout.lengths, initial=0)
         ends: list[tuple[int, int]] = []
-        for (document, _), nodes, start in zip(documents, all_nodes, starts, strict=False):
+        for document, nodes, start in zip(row.documents, all_nodes, starts, strict=False):
             for target in document.targets:
                 path = _path(nodes, target.positions[-1])
                 index = torch.tensor(path, device=self.device) + start
@@ -181,11 +177,11 @@ class LiveBatch:
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Read one token of every live sequence; logits [B, V] after each."""
         self._make_room(max(self.lengths) + 1)
-        lengths_B = torch.tensor(self.lengths, device=self.device)
-        with live_attention(self.head.model, self.slots, lengths_B, self.kept):
+        positions = [length + self.num_kept for length in self.lengths]
+        with live_attention(self.head.model, self.slots, self.lengths, self.kept):
             states_B1D = self.head.hidden(
                 input_ids=torch.tensor(tokens, device=self.device)[:, None],
-                position_ids=(lengths_B + self.num_kept)[:, None],
+                position_ids=torch.tensor(positions, device=self.device)[:, None],
                 attention_mask=None,
             )
         self.lengths = [length + 1 for length in self.lengths]
@@ -198,17 +194,6 @@ class LiveBatch:
             self.slots.move(last, place, self.lengths[last])
             self.lengths[place] = self.lengths[last]
         self.lengths.pop()
-
-    def _read(self, tokens: list[int], layout: Layout, into: Any) -> Tensor:
-        """States [T, D] of a row, whose keys and values go somewhere."""
-        positions = torch.tensor(layout.positions(), device=self.device)
-        with tree_attention(self.head.model, layout, self.kept, into=into):
-            states_1TD = self.head.hidden(
-                input_ids=torch.tensor(tokens, device=self.device)[None],
-                position_ids=positions[None],
-                attention_mask=None,
-            )
-        return states_1TD[0]
 
     def _make_room(self, length: int) -> None:
         if length > self.slots.capacity:

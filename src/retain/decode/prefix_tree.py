@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from retain.data.template import common_prefix
 from retain.errors import TaskError
 
 Tokens = tuple[int, ...]
@@ -176,7 +177,7 @@ class _Planner:
             tokens = request.context + request.continuation[:-1]
             self.by_input.setdefault(tokens, []).append(index)
         self.inputs = sorted(self.by_input)
-        self.cuts = [num_common(*pair) for pair in pairwise(self.inputs)]
+        self.cuts = [common_prefix(*pair) for pair in pairwise(self.inputs)]
         self.new_tokens = [0]  # of the first so many sequences, each beyond the one before it
         for tokens, cut in zip(self.inputs, [0, *self.cuts], strict=False):
             self.new_tokens.append(self.new_tokens[-1] + len(tokens) - cut)
@@ -203,7 +204,7 @@ class _Planner:
         one = high - low == 1
         if one or depth > MAX_DEPTH or self._size(low, high, seen) <= self.budget:
             return list(self._documents(low, high, seen, depth))
-        common = num_common(self.inputs[low], self.inputs[high - 1])
+        common = common_prefix(self.inputs[low], self.inputs[high - 1])
         inside = kept
         if common - seen >= MIN_KEPT:
             inside += tuple(_stretches(self.inputs[low][seen:common], self.budget))
@@ -224,7 +225,7 @@ class _Planner:
     def _documents(self, low: int, high: int, seen: int, depth: int) -> Iterator[Document]:
         """Documents for a range that fits into a row: one, unless sharing hardly saves."""
         size = self._size(low, high, seen)
-        common = num_common(self.inputs[low], self.inputs[high - 1])
+        common = common_prefix(self.inputs[low], self.inputs[high - 1])
         saved = (common - seen) * (high - low - 1)
         if high - low == 1 or (common > seen and (size <= SMALL or saved > MIN_SAVED * size)):
             yield self._tree(low, high, seen)
@@ -311,18 +312,6 @@ def _packed(documents: Iterable[Document], budget_tokens: int) -> list[list[Docu
         rows[-1].append(document)
         room -= document.num_tokens
     return rows
-
-
-def num_common(one: Tokens, other: Tokens) -> int:
-    """How many tokens two sequences begin with in common."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:  # slices compare much faster than one token after the other
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _turns(cuts: Sequence[int], length: int) -> Iterator[int]:

@@ -23,8 +23,9 @@ from retain.decode.prefix_tree import (
     chains,
     trees,
 )
-from retain.model.attention import Kept, Layout, Tree, tree_attention
 from retain.model.head import Head, chunk_length
+from retain.model.layout import Layout, Tree
+from retain.model.states import Kept
 
 
 class ScoringPath(Protocol):
@@ -77,7 +78,7 @@ class TreePath:
         parts = [states_TD for _, states_TD in self._stack]
         if row.num_tokens:
             tokens = [token for document in row.documents for token in document.tokens]
-            parts.append(self._hidden(tokens, layout))
+            parts.append(self.head.row(tokens, layout, self._kept))
         num_kept = sum(map(len, row.kept))
         starts = accumulate((document.num_tokens for document in row.documents), initial=num_kept)
         return _score(self.head, torch.cat(parts), row, list(starts))
@@ -98,20 +99,8 @@ class TreePath:
         self._kept.length = sum(len(tokens) for tokens, _ in self._stack)
         for tokens in stretches[same:]:
             layout = Layout((((ROOT, len(tokens)),),), (self._kept.length,))
-            self._stack.append((tokens, self._hidden(tokens, layout, into=self._kept)))
-
-    def _hidden(
-        self, tokens: Sequence[int], layout: Layout, into: Kept | None = None
-    ) -> torch.Tensor:
-        """States of a row [T, D]."""
-        device = self.model.device
-        with tree_attention(self.head.model, layout, self._kept, into=into):
-            states_1TD = self.head.hidden(
-                input_ids=torch.tensor(tokens, device=device)[None],
-                position_ids=torch.tensor(layout.positions(), device=device)[None],
-                attention_mask=None,
-            )
-        return states_1TD[0]
+            states_TD = self.head.row(tokens, layout, self._kept, into=self._kept)
+            self._stack.append((tokens, states_TD))
 
 
 def _tree(document: Document) -> Tree:

@@ -7,8 +7,8 @@ batch does not fit, and options that it does not have, go through ``transformers
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -20,10 +20,11 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from retain.decode.choose import Sampling
 from retain.decode.live import Trial, Writing, tried, write
 from retain.decode.prefix_tree import Tokens
-from retain.errors import TaskError
+from retain.errors import Interrupted, TaskError
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.tokens import Encoder
 from retain.model.attention import longest_window
+from retain.model.head import evaluating
 from retain.model.memory import is_out_of_memory
 
 BATCH_SIZE = 16  # of transformers.generate
@@ -108,17 +109,21 @@ class Generator:
             [[way, portion] for way, portion in plan],
             [self.num_slots, self.max_length, self.seed, torch.get_num_threads()],
         ]
-
         keys = _keys(encoded)
+        kept = ledger or Ledger()
+
+        def check_stop() -> None:
+            if kept.stop():
+                raise Interrupted(f"{name}: stopped inside a portion of answers")
 
         def compute(portion: tuple[str, list[int]]) -> list[str]:
             way, indices = portion
             asked = [prompts[i] for i in indices], [encoded[i] for i in indices]
             if way == LIVE:
-                return self._live(*asked, [keys[i] for i in indices])
+                return self._live(*asked, [keys[i] for i in indices], check_stop)
             return self._batch(*asked)
 
-        portions = (ledger or Ledger()).run(
+        portions = kept.run(
             name, plan, lambda portion: len(portion[1]), compute, identity=identity, unit="answers"
         )
         written = {
@@ -155,7 +160,7 @@ class Generator:
             return f"{unknown[0]} is set"
         if self._trial is None:
             num_tokens = min(longest_window(self.model), longest) + MARGIN
-            with torch.no_grad(), self._evaluating():
+            with evaluating(self.model):
                 self._trial = tried(self.model, min(num_tokens, self.max_length - MARGIN))
         half = next(self.model.parameters()).dtype in (torch.float16, torch.bfloat16)
         if self._trial.fault:
@@ -168,22 +173,19 @@ class Generator:
         if note not in self.notes:
             self.notes.append(note)
 
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        training = self.model.training
-        self.model.eval()
-        try:
-            yield
-        finally:
-            self.model.train(training)
-
     def _config(self, options: dict[str, Any]) -> Any:
         """The model's own settings of generation with what is asked for."""
         config = deepcopy(self.model.generation_config)
         config.update(**options)
         return config
 
-    def _live(self, prompts: list[Prompt], encoded: list[Tokens], keys: Sequence[str]) -> list[str]:
+    def _live(
+        self,
+        prompts: list[Prompt],
+        encoded: list[Tokens],
+        keys: Sequence[str],
+        check_stop: Callable[[], None],
+    ) -> list[str]:
         """Write answers in the live batch; with fewer at a time where memory runs out."""
         limit, until, options = _settings(prompts[0].options, self._end_of_text())
         config = self._config(options)
@@ -202,8 +204,8 @@ class Generator:
         while True:
             writings = [Writing(row, limit, ends, key) for row, key in zip(rows, keys, strict=True)]
             try:
-                with torch.no_grad(), self.autocast(), self._evaluating():
-                    write(self.model, writings, sampling, num_slots)
+                with evaluating(self.model), self.autocast():
+                    write(self.model, writings, sampling, num_slots, check_stop)
                 break
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or num_slots == 1:
@@ -233,7 +235,8 @@ class Generator:
         rows = self._cut_left(prompts, encoded, limit)
         inputs_BL, mask_BL = self._padded(rows)
         start = 1 if self.encoder.separate else inputs_BL.shape[1]
-        stopping = StoppingCriteriaList([_StopStrings(self.encoder.tokenizer, until, start)])
+        ends = _Ends(self.encoder.tokenizer, until)
+        stopping = StoppingCriteriaList([_Stopping(ends, start)])
         seed = sha256(json.dumps([self.seed, rows]).encode()).digest()[:7]
         with torch.random.fork_rng(), torch.no_grad(), self.autocast():
             torch.manual_seed(int.from_bytes(seed))
@@ -266,30 +269,28 @@ class Generator:
         return str(self.encoder.tokenizer.decode([self.encoder.tokenizer.eos_token_id]))
 
 
-class _StopStrings(StoppingCriteria):  # type: ignore[misc]
-    """Ends each sequence where it has written one of the stop strings, special tokens spelled out.
+class _Stopping(StoppingCriteria):  # type: ignore[misc]
+    """Ends each sequence of ``transformers.generate`` by the rule of the live batch.
 
     The harness does so for a batch of one; in its larger batches a sequence writes on until all
     have ended, which shows where a stop string is a special token's.
     """
 
-    def __init__(self, tokenizer: Any, until: list[str], start: int) -> None:
-        self.tokenizer, self.start = tokenizer, start
-        self.until = [text for text in until if text]
-        longest = max((len(text.encode()) for text in self.until), default=0)
-        self.tail = longest + 4  # tokens: each writes a byte at least
+    def __init__(self, ends: "_Ends", start: int) -> None:
+        self.ends, self.start = ends, start
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        tails = input_ids[:, max(self.start, input_ids.shape[1] - self.tail) :].tolist()
-        texts = self.tokenizer.batch_decode(tails)
-        ended = [any(stop in text for stop in self.until) for text in texts]
+        tails = input_ids[:, max(self.start, input_ids.shape[1] - self.ends.tail) :].tolist()
+        ended = [self.ends(tail) for tail in tails]
         return torch.tensor(ended, device=input_ids.device)
 
 
 class _Ends:
     """Whether what is written ends an answer: an end token, or a stop string, specials spelled."""
 
-    def __init__(self, tokenizer: Any, until: list[str], end_tokens: set[int]) -> None:
+    def __init__(
+        self, tokenizer: Any, until: list[str], end_tokens: Set[int] = frozenset()
+    ) -> None:
         self.tokenizer, self.end_tokens = tokenizer, end_tokens
         self.until = [text for text in until if text]
         longest = max((len(text.encode()) for text in self.until), default=0)

@@ -200,7 +200,7 @@ def _revision(name: str) -> str | None:
     memo = cache_dir() / "hub" / f"{sha256(name.encode()).hexdigest()}.json"
     try:
         commit = revision(name)
-    except Exception:  # noqa: BLE001 - whatever kept the hub silent; the task's note says so
+    except DataError:  # not reached, or no such data set; the task's note says so
         remembered = recall(memo).get("revision")
         return remembered if isinstance(remembered, str) else None
     memorise(memo, {"repository": name, "revision": commit})

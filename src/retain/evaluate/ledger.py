@@ -66,8 +66,7 @@ class Ledger:
         Raises:
             Interrupted: If ``stop()`` came true; what is finished is kept.
         """
-        digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        finished = self._finished(name, digest)
+        finished = self._finished(name, identity)
         total = sum(map(cost, plan))
         done = 0
         for index, batch in enumerate(plan):
@@ -80,10 +79,11 @@ class Ledger:
             self.progress(done, total, name, unit)
             yield batch, finished[index]
 
-    def _finished(self, name: str, digest: str) -> dict[int, list[Any]]:
+    def _finished(self, name: str, identity: Any) -> dict[int, list[Any]]:
         """What a former process left for the same plan; a file of another plan is started anew."""
         if self.folder is None:
             return {}
+        digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         path = self._files[name] = self.folder / f"{name.replace(' ', '-')}.jsonl"
         lines = list(_whole_lines(path))
         if lines and lines[0] == {"plan": digest}:

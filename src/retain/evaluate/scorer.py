@@ -19,6 +19,7 @@ from retain.errors import TaskError
 from retain.evaluate.forward import EncoderPath, PaddedPath, ScoringPath, TreePath, WholePath
 from retain.evaluate.ledger import Ledger
 from retain.model.attention import longest_window
+from retain.model.head import evaluating
 from retain.model.memory import is_out_of_memory
 
 BUDGET_TOKENS = 2048  # tokens of one row
@@ -79,7 +80,7 @@ class Scorer:
         fitted = fit(requests, self.max_length, separate=separate)
         self.num_truncated += fitted.num_truncated
         answers: dict[int, Answer] = {}
-        with _scoring(self.model):
+        with evaluating(self.model):
             path = self._choose(max(len(r.context) + len(r.continuation) for r in fitted.requests))
             with self.autocast(), _released(path):
                 while len(answers) < len(requests):
@@ -155,18 +156,6 @@ def _released(path: ScoringPath) -> Iterator[None]:
         yield
     finally:
         path.release()
-
-
-@contextmanager
-def _scoring(model: Any) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode is put back."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def _as_json(path: ScoringPath) -> Callable[[Row], list[Any]]:

@@ -12,131 +12,18 @@ heads, D head width.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from retain.model.layout import NOTHING, ROOT, Block, Layout, Tree
+from retain.model.layout import NOTHING, Block, Layout
+from retain.model.states import Kept, Sink, Slots
 
-__all__ = [
-    "NAME",
-    "ROOT",
-    "Kept",
-    "Layout",
-    "Slots",
-    "Tree",
-    "live_attention",
-    "longest_window",
-    "tree_attention",
-]
 NAME = "retain_tree"
 SCORES_BYTES = 64 * 2**20  # of one chunk of queries, where a kernel gives no normalisers
-
-
-class Sink(Protocol):
-    """Takes the keys and values that a row's layers make."""
-
-    def put(self, module: torch.nn.Module, key: Tensor, value: Tensor) -> None:
-        """Take one layer's, both [1, G, T, D]."""
-        ...
-
-
-@dataclass
-class Kept:
-    """Keys and values of a stretch of tokens that later rows go on from, layer by layer.
-
-    Attributes:
-        capacity: The most tokens it will hold.
-        length: Tokens it holds.
-    """
-
-    capacity: int
-    length: int = 0
-    _layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def layer(self, module: torch.nn.Module, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [1, G, length, D] of one layer's first tokens."""
-        key, value = self._layers[id(module)]
-        return key[:, :, :length], value[:, :, :length]
-
-    def put(self, module: torch.nn.Module, key: Tensor, value: Tensor) -> None:
-        """Keep one layer's keys and values behind the ``length`` that are there."""
-        if id(module) not in self._layers:
-            self._layers[id(module)] = tuple(
-                new.new_empty(1, new.shape[1], self.capacity, new.shape[3]) for new in (key, value)
-            )  # type: ignore[assignment]
-        end = self.length + key.shape[2]
-        for all_of_it, new in zip(self._layers[id(module)], (key, value), strict=True):
-            all_of_it[:, :, self.length : end] = new
-
-
-@dataclass
-class Slots:
-    """Keys and values of sequences that are being written, a slot for each, layer by layer.
-
-    Keys lie transposed: a product of few queries with many keys is up to twice as fast so.
-
-    Attributes:
-        num_slots: How many sequences.
-        capacity: The most tokens of each.
-    """
-
-    num_slots: int
-    capacity: int
-    _layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def layer(self, module: torch.nn.Module, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys [num_slots, G, D, capacity] and values [num_slots, G, capacity, D] of one layer."""
-        return self._of(id(module), like)
-
-    def fill(self, slot: int, index: Tensor, row: "Captured") -> None:
-        """Put the tokens of a row that one sequence reads into its slot, from its beginning."""
-        for name, (new_key, new_value) in row.layers.items():
-            keys, values = self._of(name, new_key)
-            keys[slot, :, :, : len(index)] = new_key[0, :, index].transpose(-1, -2)
-            values[slot, :, : len(index)] = new_value[0, :, index]
-
-    @property
-    def bytes_per_token(self) -> int:
-        """What one token of one sequence takes, over all layers."""
-        states = [one for layer in self._layers.values() for one in layer]
-        return sum(one.nbytes for one in states) // (self.num_slots * self.capacity)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for more tokens in every slot."""
-        more = capacity - self.capacity
-        for name, (keys, values) in self._layers.items():
-            self._layers[name] = pad(keys, (0, more)), pad(values, (0, 0, 0, more))
-        self.capacity = capacity
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy one sequence's tokens into another slot."""
-        for keys, values in self._layers.values():
-            keys[target, :, :, :length] = keys[source, :, :, :length]
-            values[target, :, :length] = values[source, :, :length]
-
-    def _of(self, name: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        if name not in self._layers:
-            groups, width = like.shape[1], like.shape[3]
-            self._layers[name] = (
-                like.new_zeros(self.num_slots, groups, width, self.capacity),
-                like.new_zeros(self.num_slots, groups, self.capacity, width),
-            )
-        return self._layers[name]
-
-
-@dataclass
-class Captured:
-    """Keys and values of one row, by layer."""
-
-    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def put(self, module: torch.nn.Module, key: Tensor, value: Tensor) -> None:
-        """Take one layer's."""
-        self.layers[id(module)] = key, value
 
 
 @dataclass
@@ -184,11 +71,13 @@ class _Live:
     Attributes:
         slots: Their keys and values; those of this step are added.
         lengths: Tokens [B] in each slot before this step; the first B slots are live.
+        longest: The most tokens in a slot after it.
         kept: What all sequences go on from, before what is in their slots.
     """
 
     slots: Slots
     lengths: Tensor
+    longest: int
     kept: Kept | None = None
     _biases: dict[tuple[Any, ...], Tensor | None] = field(default_factory=dict)
 
@@ -203,7 +92,7 @@ class _Live:
         live = torch.arange(num_live, device=query.device)
         keys[live, :, :, self.lengths] = key[:, :, 0]
         values[live, :, self.lengths] = value[:, :, 0]
-        longest = self._longest
+        longest = self.longest
         num_groups = key.shape[1]
         grouped = query.view(num_live, num_groups, num_heads // num_groups, width)
         bias = self._bias("own", call.window, torch.float32)
@@ -235,19 +124,13 @@ class _Live:
             normaliser.reshape(shape).transpose(0, 1),
         )
 
-    @property
-    def _longest(self) -> int:
-        if ("longest",) not in self._biases:
-            self._biases[("longest",)] = self.lengths.max() + 1
-        return int(self._biases[("longest",)])  # type: ignore[arg-type]
-
     def _bias(self, which: str, window: int | None, dtype: torch.dtype) -> Tensor | None:
         """What is added to scores [B, K], made once for all layers; None where all see all."""
         name = (which, window, dtype)
         if name not in self._biases:
             device = self.lengths.device
             if which == "own":
-                distance_BK = self.lengths[:, None] - torch.arange(self._longest, device=device)
+                distance_BK = self.lengths[:, None] - torch.arange(self.longest, device=device)
                 hidden_BK = distance_BK < 0
             else:
                 assert self.kept is not None
@@ -309,17 +192,18 @@ def tree_attention(
 
 @contextmanager
 def live_attention(
-    model: Any, slots: Slots, lengths_B: Tensor, kept: Kept | None = None
+    model: Any, slots: Slots, lengths: Sequence[int], kept: Kept | None = None
 ) -> Iterator[None]:
     """Inside, ``model`` reads one token of each live sequence: input [B, 1], no mask, no cache.
 
     Args:
         model: A decoder of transformers.
         slots: Keys and values of the sequences so far; this step's are added.
-        lengths_B: Tokens in the slot of each, before this one.
+        lengths: Tokens in the slot of each, before this one.
         kept: What all of them go on from.
     """
-    with _attending(model, _Live(slots, lengths_B, kept)):
+    lengths_B = torch.tensor(lengths, device=model.device)
+    with _attending(model, _Live(slots, lengths_B, max(lengths) + 1, kept)):
         yield
 
 

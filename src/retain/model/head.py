@@ -6,13 +6,16 @@ and ties of the head are the model's own: its forward runs with the trunk's outp
 Shapes: B sequences, L tokens, N chosen positions, D width, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from retain.model.adapters import plain
+from retain.model.attention import tree_attention
+from retain.model.layout import Layout
+from retain.model.states import Kept, Sink
 
 CHUNK_BYTES = 16 * 2**20  # logits of one chunk in fp32: 341 positions at SmolLM2's vocabulary
 
@@ -38,6 +41,23 @@ class Head:
         states: torch.Tensor = self._output.last_hidden_state
         return states
 
+    def row(
+        self,
+        tokens: Sequence[int],
+        layout: Layout,
+        kept: Kept | None = None,
+        into: Sink | None = None,
+    ) -> torch.Tensor:
+        """States [T, D] of a row of documents; see ``model.attention.tree_attention``."""
+        device = self.model.device
+        with tree_attention(self.model, layout, kept, into=into):
+            states_1TD = self.hidden(
+                input_ids=torch.tensor(tokens, device=device)[None],
+                position_ids=torch.tensor(layout.positions(), device=device)[None],
+                attention_mask=None,
+            )
+        return states_1TD[0]
+
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Logits [N, V] in fp32 of states that ``hidden`` gave."""
         with self._trunk_gives(hidden_ND.unsqueeze(0)):
@@ -56,6 +76,18 @@ class Head:
             del self.trunk.forward
             if before is not None:
                 self.trunk.forward = before
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Inside, the model is in evaluation mode and no gradients are kept; the mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
 
 
 def chunk_length(vocabulary: int) -> int:

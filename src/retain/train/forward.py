@@ -25,7 +25,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from retain.errors import ModelError
 from retain.methods.base import Batch
 from retain.model.adapters import plain
-from retain.model.attention import Layout, tree_attention
+from retain.model.attention import tree_attention
+from retain.model.layout import Layout
 from retain.train.stream import Row
 
 TOLERANCE = 1e-4  # of a log-probability, float32
