@@ -140,3 +140,29 @@ def test_doctor_says_what_will_be_used(capsys, tmp_path, monkeypatch):
     out = capsys.readouterr().out
     for word in ("device", "precision", "threads", "torch", str(os.cpu_count())):
         assert word in out
+
+
+def test_similarity_compares_every_pair(capsys, tmp_path, tiny_model_folder):
+    for name, text in (("a", "the cat sat"), ("b", "the dog ran to the sea"), ("c", "मेरो नाम")):
+        rows = (f'{{"prompt": "say {n}", "completion": "{text} {n}"}}\n' for n in range(4))
+        (tmp_path / f"{name}.jsonl").write_text("".join(rows))
+    paths = [str(tmp_path / f"{name}.jsonl") for name in "abc"]
+    assert run("data", "similarity", *paths) == 0
+    text = capsys.readouterr().out
+    assert len(re.findall(r"^\S+[abc]\.jsonl +\S+[abc]\.jsonl", text, re.MULTILINE)) == 3
+    assert "DES by hashed character n-grams" in text
+    assert run("data", "similarity", *paths, "--model", str(tiny_model_folder)) == 0
+    assert "DES by mean hidden states of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.jsonl"], "compares two sources or more"),
+        (["a", "b", "--model", "m", "--embedder", "e"], "give one of them"),
+        (["a", "b", "--limit", "0"], "limit must be at least 1"),
+    ],
+)
+def test_similarity_refuses(capsys, words, message):
+    assert run("data", "similarity", *words) == 1
+    assert message in capsys.readouterr().err

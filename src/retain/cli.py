@@ -258,6 +258,25 @@ def check(
         raise RetainError(f"{source}: {faults} fault(s), listed above")
 
 
+@data_app.command()
+def similarity(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="A B [C]...", help="Two data sets or more.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Compare by the mean hidden states of this model.")
+    ] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Compare by this sentence-transformers model.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Examples of each set that are looked at.")] = 500,
+) -> None:
+    """Show what data sets share before training: meaning, words, languages, form of answers."""
+    from retain import api
+
+    api.show_similarity(sources, model=model, embedder=embedder, limit=limit)
+
+
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,

@@ -168,7 +168,7 @@ def own(tmp_path, rows, metric):
     return spec
 
 
-@pytest.mark.parametrize("metric", ["exact_match", "chrf", "rouge_l"])
+@pytest.mark.parametrize("metric", ["exact_match", "chrf", "bleu", "rouge_1", "rouge_l"])
 def test_written_answers(tmp_path, engine, metric):
     rows = [{"prompt": f"say {n}", "completion": f" {n} and no"} for n in range(12)]
     task = own_task(own(tmp_path, rows, metric), engine, None)

@@ -48,7 +48,27 @@ def ratio(rng, num_resamples):
     return statistics.percentile_interval(draws_RB[0])
 
 
-CASES = [(paired, -0.1), (clustered, 0.0), (ratio, 2.0)]
+def seeds(num_seeds, spread):
+    """A mean of 0 over seeds; items are the same for all, what a seed does to one is its own."""
+
+    def one_interval(rng, num_resamples):
+        values_SI = rng.standard_normal(100) + 0.5 * rng.standard_normal((num_seeds, 100))
+        values_SI = values_SI + spread * rng.standard_normal((num_seeds, 1))
+        draws_SB = statistics.resampled_scores(values_SI, rng, num_resamples=num_resamples)
+        draws_B = statistics.over_seeds(draws_SB, values_SI.mean(axis=1), rng)
+        return statistics.percentile_interval(draws_B)
+
+    return one_interval
+
+
+CASES = [
+    (paired, -0.1),
+    (clustered, 0.0),
+    (ratio, 2.0),
+    (seeds(3, 0.2), 0.0),
+    (seeds(5, 0.05), 0.0),
+    (seeds(10, 0.2), 0.0),
+]
 
 
 @pytest.mark.parametrize(("case", "truth"), CASES)
@@ -145,8 +165,24 @@ def test_seeds_widen_the_interval():
     rng = np.random.default_rng(0)
     draws_SB = rng.normal(0, 0.01, (4, 4000)) + np.array([[-0.2], [-0.1], [0.1], [0.2]])
     alone = statistics.percentile_interval(draws_SB.mean(axis=0))
-    together = statistics.percentile_interval(statistics.over_seeds(draws_SB, generator("x")))
+    point_S = draws_SB.mean(axis=1)
+    draws_B = statistics.over_seeds(draws_SB, point_S, generator("x"))
+    together = statistics.percentile_interval(draws_B)
     assert together.high - together.low > 5 * (alone.high - alone.low)
+
+
+def test_seeds_alone_give_the_t_interval():
+    point_S = np.array([0.1, 0.4, 0.2, 0.35, 0.3])
+    draws_SB = np.repeat(point_S[:, None], 400_000, axis=1)
+    draws_B = statistics.over_seeds(draws_SB, point_S, generator("x"))
+    expected = scipy.stats.t.interval(0.95, 4, loc=point_S.mean(), scale=scipy.stats.sem(point_S))
+    assert statistics.percentile_interval(draws_B) == pytest.approx(expected, abs=0.002)
+
+
+def test_one_seed_speaks_of_items_alone():
+    draws_SB = np.random.default_rng(0).random((1, 50))
+    found = statistics.over_seeds(draws_SB, draws_SB.mean(axis=1), generator("x"))
+    np.testing.assert_array_equal(found, draws_SB[0])
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(0, 1))

@@ -28,6 +28,7 @@ from retain.api.prepared import (
     prepare,
     run_dir,
 )
+from retain.api.similarity import show_similarity
 from retain.errors import StoreError, TaskError, did_you_mean
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
 from retain.pipeline.runners import Runners
@@ -61,6 +62,7 @@ __all__ = [
     "report",
     "run",
     "show_data",
+    "show_similarity",
 ]
 NUM_MEASURED = 500
 """Examples whose length is measured for a first recipe."""

@@ -34,7 +34,7 @@ GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
 GROUPS: Mapping[str, Sequence[str]] = {"general": GENERAL}
 PHASES = "phases"
 PHASE = "phase:"
-METRICS = ("exact_match", "choice", "chrf", "rouge_l", "bits_per_byte")
+METRICS = ("exact_match", "choice", "chrf", "bleu", "rouge_1", "rouge_l", "bits_per_byte")
 VERSIONS = {"lm_eval": 1, "phase": 1, "own": 1}  # of how we drive each kind; raise by hand
 TASK_FILES = Path(__file__).with_name("tasks")
 

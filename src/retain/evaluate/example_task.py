@@ -30,6 +30,8 @@ MIN_ANSWER_TOKENS, MAX_ANSWER_TOKENS = 16, 256
 WRITTEN: dict[str, Callable[[str, str], float]] = {
     "exact_match": text_metrics.exact_match,
     "chrf": text_metrics.chrf,
+    "bleu": text_metrics.bleu,
+    "rouge_1": text_metrics.rouge_1,
     "rouge_l": text_metrics.rouge_l,
 }
 METRICS = {
@@ -38,6 +40,8 @@ METRICS = {
         Metric("acc", True, "fraction", False),
         Metric("exact_match", True, "fraction", False),
         Metric("chrf", True, "chrf", False),
+        Metric("bleu", True, "bleu", False),
+        Metric("rouge_1", True, "fraction", False),
         Metric("rouge_l", True, "fraction", False),
         Metric("bits_per_byte", False, "bits_per_byte", False, "ratio"),
     )

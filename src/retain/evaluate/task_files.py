@@ -29,6 +29,7 @@ UNITS = {
     "exact_match": "fraction",
     "f1": "fraction",
     "mcc": "correlation",
+    "rouge_1": "fraction",
     "rouge_l": "fraction",
     "bits_per_byte": "bits_per_byte",
     "byte_perplexity": "perplexity",

@@ -214,32 +214,38 @@ def paired_interval(
     return percentile_interval(draws_RB[0] - draws_RB[1])
 
 
-def over_seeds(draws_SB: Floats, rng: np.random.Generator) -> Floats:
-    """Draws of a mean over seeds, seeds being resampled together with the items.
+def over_seeds(draws_SB: Floats, point_S: Floats, rng: np.random.Generator) -> Floats:
+    """Draws of a mean over seeds that vary with the items and with the seeds.
 
-    In draw b, S seeds are picked with replacement and their figures under the items of draw b are
-    averaged. With one seed the draws pass through: the interval then speaks of items alone.
+    ``mean over seeds of draw b + s / sqrt(S) * t_b``: s is the standard deviation of the seeds'
+    figures, t_b a draw from Student's t with S - 1 degrees of freedom. Where items do not matter
+    this is the t interval. With one seed the draws pass through: the interval then speaks of items
+    alone.
 
     Args:
         draws_SB: The figure of each seed under each resample of the items.
-        rng: Where the picks come from.
+        point_S: The figure of each seed on the items as they are.
+        rng: Where t comes from.
 
     Returns:
-        Shape (B,), in the unit of the figure.
+        Shape (B,), in the unit of the figure. Wide for few seeds, as it must be: with two seeds
+        they alone give the mean plus or minus 9 standard deviations.
 
-    Source: Owen, "The pigeonhole bootstrap", 2007, https://arxiv.org/abs/0712.1111. It errs to the
-    narrow side under about five seeds: draw the seeds' points too.
+    Source: Owen, "The pigeonhole bootstrap", 2007, https://arxiv.org/abs/0712.1111, which picks
+    seeds with replacement. Departure: t in place of picking, whose intervals cover about 85 % with
+    three seeds that differ more than items do. As there, what seed and item bring about together
+    counts twice: where that is nearly all of the noise, an interval covers up to 99 %.
 
-    >>> over_seeds(np.array([[1.0, 2.0]]), generator("x"))
+    >>> over_seeds(np.array([[1.0, 2.0]]), np.array([1.5]), generator("x"))
     array([1., 2.])
     """
     num_seeds, num_resamples = draws_SB.shape
+    mean_B: Floats = draws_SB.mean(axis=0)
     if num_seeds == 1:
-        only_B: Floats = draws_SB[0]
-        return only_B
-    picked_SB = rng.integers(num_seeds, size=(num_seeds, num_resamples))
-    mean_B: Floats = np.take_along_axis(draws_SB, picked_SB, axis=0).mean(axis=0)
-    return mean_B
+        return mean_B
+    t_B = rng.standard_t(num_seeds - 1, size=num_resamples)
+    spread_B: Floats = seed_spread(point_S) / math.sqrt(num_seeds) * t_B
+    return mean_B + spread_B
 
 
 def seed_spread(value_S: Floats) -> float:

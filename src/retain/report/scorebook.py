@@ -118,16 +118,17 @@ def without_resamples(value: float) -> Floats:
 
 
 def mean_over_seeds(sampled: list[Floats], *names: object) -> Floats:
-    """The mean over seeds, seeds and items resampled together.
+    """The mean over seeds, in draws that vary with items and seeds; see `over_seeds`.
 
     Args:
         sampled: One sampled figure per seed.
-        names: What the figure is called; decides which seeds are picked in each draw.
+        names: What the figure is called; decides how seeds vary in each draw.
     """
     sampled_SN = np.stack(sampled)
     mean_N = np.empty(sampled_SN.shape[1])
     mean_N[0] = sampled_SN[:, 0].mean()
-    mean_N[1:] = over_seeds(sampled_SN[:, 1:], generator("seeds", *names))
+    rng = generator("seeds", *names)
+    mean_N[1:] = over_seeds(sampled_SN[:, 1:], sampled_SN[:, 0], rng)
     return mean_N
 
 

@@ -20,6 +20,9 @@ METRIC_WORDS = {
     "bits_per_byte": "bits per byte",
     "exact_match": "exact match",
     "chrf": "chrF",
+    "bleu": "BLEU",
+    "rouge_1": "ROUGE-1",
+    "rouge_l": "ROUGE-L",
 }
 
 _DIRECTION = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"

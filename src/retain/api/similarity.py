@@ -1,0 +1,146 @@
+"""What data sets share, before anything is trained."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from itertools import combinations
+from typing import Any
+
+from retain.data.example import Example, last_assistant
+from retain.data.sources import Source, load
+from retain.errors import DataError, ModelError
+from retain.measure.similarity import Embedder, Portrait, Sides, compare, portrait
+
+NUM_SHOWN = 3
+LIMIT = 500
+NOTE = """
+prompt, answer: median characters. halves: DES of one half of a set with the other half, which is
+what to expect of sets that are alike. DES of unlike embedders cannot be compared; that of
+character n-grams sees spelling, not meaning (--model or --embedder)."""
+
+
+def show_similarity(
+    sources: Sequence[str],
+    *,
+    model: str | None = None,
+    embedder: str | None = None,
+    limit: int = LIMIT,
+) -> None:
+    """Print what each data set is like, and what each pair of them shares.
+
+    Args:
+        sources: At least two, as `retain data check` takes them.
+        model: Embed by this model's mean hidden states.
+        embedder: Embed by this sentence-transformers model, a hub id or a folder. With neither,
+            hashed character n-grams are compared: spelling, not meaning.
+        limit: Examples of each source, drawn by hash; all of a smaller one, or its own ``#N``.
+
+    Raises:
+        RetainError: If there are fewer than two sources, both embedders are named, or anything
+            does not open.
+    """
+    from retain import terminal
+
+    if len(sources) < 2:
+        raise DataError("similarity compares two sources or more; name another one")
+    if limit < 1:
+        raise DataError(f"limit must be at least 1, got {limit}")
+    name, embed = _embedder(model, embedder)
+    portraits = []
+    for source in sources:
+        with terminal.bar(f"reading {source}"):
+            portraits.append(portrait(_sides(source, limit), embed))
+    out = terminal.console()
+    out.print(
+        terminal.table(
+            "Data sets",
+            ("set", ">examples", ">prompt", ">answer", "answers are", "languages", ">halves"),
+            [_row(source, one) for source, one in zip(sources, portraits, strict=True)],
+        )
+    )
+    out.print()
+    out.print(
+        terminal.table(
+            f"What they share: 1 is all, 0 nothing; DES by {name}",
+            ("set", "and", ">DES", ">words", ">languages", ">form", ">length"),
+            [
+                (sources[left], sources[right], *_shared(portraits[left], portraits[right]))
+                for left, right in combinations(range(len(sources)), 2)
+            ],
+        )
+    )
+    terminal.say(NOTE)
+
+
+def _shared(left: Portrait, right: Portrait) -> tuple[str, ...]:
+    found = compare(left, right)
+    numbers = (found.des, found.vocabulary, found.languages, found.forms, found.lengths)
+    return tuple(f"{number:.3f}" for number in numbers)
+
+
+def _row(source: str, found: Portrait) -> tuple[str, ...]:
+    return (
+        source,
+        f"{found.num_examples:,}",
+        f"{found.asked_characters:,}",
+        f"{found.answer_characters:,}",
+        _most(found.forms),
+        _most(found.languages),
+        f"{found.halves:.3f}",
+    )
+
+
+def _most(parts: Any) -> str:
+    shown = list(parts.items())[:NUM_SHOWN]
+    return ", ".join(f"{name} {part:.0%}" for name, part in shown)
+
+
+def _sides(source: str, limit: int) -> list[Sides]:
+    """The examples of a source, as prompt and answer."""
+    wanted = Source.of(source)
+    found = load(wanted).examples
+    if wanted.sample is None and len(found) > limit:
+        found = load(f"{source}#{limit}").examples
+    return [sides(example) for example in found]
+
+
+def sides(example: Example) -> Sides:
+    """What the user says last before the last answer, and that answer; or the running text."""
+    if example.messages is None:
+        return Sides("", example.text or "")
+    asked = [turn["content"] for turn in example.prompt if turn["role"] == "user"]
+    answer = example.messages[last_assistant(example.messages)]["content"]
+    return Sides(asked[-1] if asked else "", answer, choices=bool(example.choices))
+
+
+def _embedder(model: str | None, embedder: str | None) -> tuple[str, Embedder]:
+    """The name that is printed, and the function."""
+    if model is not None and embedder is not None:
+        raise ModelError("--model and --embedder both say what embeds; give one of them")
+    if embedder is not None:
+        return f"the sentence embedder {embedder}", sentence_embedder(embedder)
+    if model is not None:
+        from retain.model.embed import mean_states
+        from retain.model.load import load as open_model
+
+        return f"mean hidden states of {model}", mean_states(open_model(model))
+    from retain.measure.ngrams import embed_ngrams
+
+    return "hashed character n-grams", embed_ngrams
+
+
+def sentence_embedder(name: str) -> Embedder:
+    """A sentence-transformers model as an embedder.
+
+    Raises:
+        ModelError: If sentence-transformers is not installed, or the model does not open.
+    """
+    if find_spec("sentence_transformers") is None:
+        raise ModelError("--embedder needs sentence-transformers: pip install 'retain[similarity]'")
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        opened = SentenceTransformer(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{name}: not a sentence-transformers model: {error}") from error
+    encode: Callable[..., Any] = opened.encode
+    return lambda texts: encode(list(texts), show_progress_bar=False).astype("float64")

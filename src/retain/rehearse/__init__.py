@@ -1,0 +1,1 @@
+"""What corpora written by the model share: filters, diversity."""
