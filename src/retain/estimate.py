@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from retain.errors import RetainError
@@ -320,14 +319,35 @@ def foreseen(choice: Step, facts: "Facts") -> set[str] | None:
         RecipeError: If the choice matches nothing in this model, or leaves nothing to train.
     """
     from retain.train.layers import arrange
+    from retain.train.randomness import stream
 
     method = from_spec(choice.settings["methods"][0])
     layers = arrange(facts.places, tied=facts.tied)
+    settings = choice.settings
+    rng = stream(int(settings["seed"]), str(settings.get("phase", "")), method.name, "trainable")
+    unread = _Unread()
+    weights = History(base=unread, checkpoints=dict.fromkeys(settings.get("history", ()), unread))
     try:
-        chosen = method.trainable(layers, History(base={}), {}, Random(0))
+        chosen = method.trainable(layers, weights, {}, rng)
     except (KeyError, IndexError):
         return None
     return None if chosen is None else set(chosen.names)
+
+
+class _Unread(Mapping[str, Any]):
+    """Weights that a plan does not open: every name may be there, none has numbers yet."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 def _steps_of(row: Row) -> Iterator[Step]:

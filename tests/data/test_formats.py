@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
-from retain.data.example import Message
+from retain.data.example import Example, Message
 from retain.data.fault import BadRow
-from retain.data.formats import convert, recognise
+from retain.data.formats import convert, other_side, recognise
 from retain.errors import DataError
 
 ASKED = {"role": "user", "content": "who?"}
@@ -176,3 +178,57 @@ def test_ambiguous_columns_ask_for_the_format():
 def test_an_unknown_format_is_guessed():
     with pytest.raises(DataError, match="Did you mean 'alpaca'"):
         recognise({}, "alpacca")
+
+
+@pytest.mark.parametrize(
+    ("row", "other"),
+    [
+        ({"text": "नमस्ते", "english": "hello"}, {"text": "hello"}),
+        (
+            {"prompt": "क?", "completion": "ख", "english": {"prompt": "a?", "completion": "b"}},
+            {"messages": [("user", "a?"), ("assistant", "b")]},
+        ),
+        (
+            {
+                "prompt": "क?",
+                "completion": "ख",
+                "english": [
+                    {"role": "user", "content": "a?"},
+                    {"role": "assistant", "content": "b"},
+                ],
+            },
+            {"messages": [("user", "a?"), ("assistant", "b")]},
+        ),
+    ],
+)
+def test_the_other_side_of_a_pair(row, other):
+    example = convert(row, recognise(row), "mine")
+    found = other_side(row, "english", example)
+    assert found.text == other.get("text")
+    turns = [(one["role"], one["content"]) for one in found.messages or ()]
+    assert turns == other.get("messages", [])
+    paired = replace(example, parallel=found)
+    assert paired.id == example.id
+    assert Example.from_json(paired.to_json()) == paired
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "क"}, "`english`, the other side of the pair, is not there; columns: text"),
+        ({"text": "क", "english": 3}, "must be a text or a dialogue, got int"),
+        (
+            {"text": "क", "english": {"question": "a"}},
+            r"`english`: the columns \(question\) fit no",
+        ),
+        (
+            {"text": "क", "english": {"prompt": "a", "completion": "b"}},
+            "must be a text, as its own",
+        ),
+        ({"prompt": "क", "completion": "ख", "english": "a"}, "must be a dialogue, such as"),
+    ],
+)
+def test_what_cannot_be_the_other_side(row, message):
+    example = convert(row, recognise(row), "mine")
+    with pytest.raises(BadRow, match=message):
+        other_side(row, "english", example)

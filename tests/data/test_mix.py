@@ -121,12 +121,12 @@ def test_a_source_is_drawn_alike_whatever_else_is_mixed():
     unit=units,
 )
 @settings(deadline=None)
-def test_the_same_total_keeps_steps_and_tokens(lengths, seed, share, unit):
+def test_the_same_total_keeps_steps_and_trained_tokens(lengths, seed, share, unit):
     new = [part(many("n", lengths), max_steps=4, batch_size=len(lengths) // 3)]
     alone = mix(new, [], seed=seed, budget="same_total_tokens")
     of = extra(num=3000, share=share, share_of=unit)
     mixed = mix(new, [of], seed=seed, budget="same_total_tokens")
-    tokens = [sum(row.sequence.num_tokens for row in one.rows) for one in (alone, mixed)]
+    tokens = [sum(row.sequence.num_trained for row in one.rows) for one in (alone, mixed)]
     longest = max(lengths) + 5 * (1 + share / (1 - share) * max(lengths))
     assert 0 <= tokens[0] - tokens[1] <= longest
     assert mixed.num_steps == alone.num_steps == 4
@@ -146,7 +146,7 @@ def test_a_short_source_is_refused_unless_that_is_allowed():
     new = [part(many("n", [4] * 80))]
     with pytest.raises(DataError, match=r"old: share 0.2 asks for 20 examples; it has 5, .* 0.05"):
         mix(new, [extra(num=5)], seed=0)
-    mixed = mix(new, [extra(num=5, allow_short=True)], seed=0)
+    mixed = mix(new, [extra(num=5, allow_fewer=True)], seed=0)
     assert sorted(ids(mixed, "old")) == [f"old-{n}" for n in range(5)]
     assert mixed.notes == ["old: share 0.2 asks for 20 examples; it has 5, which reaches 0.05"]
     of = extra(num=5, share_of="trained_tokens")
@@ -161,6 +161,52 @@ def test_a_source_is_gone_through_at_most_as_often_as_the_new_data():
     assert mixed.sources["old"]["different_examples"] == 5
     with pytest.raises(DataError, match="it has 12 in 3 passes"):
         mix(new, [extra(num=4)], seed=0)
+
+
+@given(
+    num=st.integers(1, 30),
+    share=st.floats(0.1, 0.5),
+    unit=units,
+    seed=seeds,
+    skip=st.integers(0, 300),
+)
+@settings(deadline=None)
+def test_a_number_of_examples_is_met_beside_shares(num, share, unit, seed, skip):
+    new = [part(many("n", [4] * 40))]
+    asked = Extra("set", many("set-", [7] * 100), num_examples=num, skip=skip)
+    mixed = mix(new, [extra(share=share, share_of=unit), asked], seed=seed)
+    assert len(ids(mixed, "set")) == len(set(ids(mixed, "set"))) == num or skip % 100 + num > 100
+    assert len(ids(mixed, "set")) == num
+    assert set(ids(mixed, "new")) == set(ids(mix(new, [], seed=seed)))
+    facts = mixed.sources.values()
+    total = sum(fact[unit] for fact in facts)
+    assert abs(mixed.sources["old"][unit] - share * total) <= 4
+    assert mixed.sources["set"]["asked"] == {"num_examples": num, "loss_weight": "by_token"}
+
+
+def test_examples_passed_over_are_those_of_an_earlier_phase():
+    new, source = [part(many("n", [4] * 40))], many("set-", [4] * 60)
+    drawn = [
+        ids(mix(new, [Extra("set", source, num_examples=20, skip=skip)], seed=0), "set")
+        for skip in (0, 20, 40)
+    ]
+    assert {name for one in drawn for name in one} == {f"set-{n}" for n in range(60)}
+
+
+def test_too_few_examples_for_a_number_are_refused_unless_that_is_allowed():
+    new = [part(many("n", [4] * 40))]
+    with pytest.raises(DataError, match=r"set: 9 examples are asked for; it has 5\. Ask"):
+        mix(new, [Extra("set", many("set-", [4] * 5), num_examples=9)], seed=0)
+    few = Extra("set", many("set-", [4] * 5), num_examples=9, allow_fewer=True)
+    mixed = mix(new, [few, extra(share_of="trained_tokens")], seed=0)
+    assert len(ids(mixed, "set")) == 5
+    assert mixed.notes == ["set: 9 examples are asked for; it has 5"]
+
+
+def test_an_ordered_source_is_drawn_as_it_stands():
+    new = [part(many("n", [4] * 40))]
+    mixed = mix(new, [extra(share=0.2, is_ordered=True)], seed=0)
+    assert ids(mixed, "old") == [f"old-{n}" for n in range(10)]
 
 
 def test_weights_follow_the_share():
@@ -229,6 +275,9 @@ def test_what_cannot_be_mixed(extras, message):
     ("options", "message"),
     [
         ({"share": 0}, "share must be above 0"),
+        ({"share": None}, "give either share or num_examples"),
+        ({"num_examples": 3}, "give either share or num_examples"),
+        ({"share": None, "num_examples": 0}, "must be at least 1"),
         ({"share": float("nan")}, "share must be above 0"),
         ({"num": 0}, "has no examples"),
         ({"share_of": "words"}, "share_of 'words'"),

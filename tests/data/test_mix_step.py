@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from random import Random
 
 import pyarrow.parquet as parquet
 import pytest
@@ -9,6 +10,9 @@ from retain.data.mix_step import added_up, run
 from retain.data.render import render
 from retain.data.step import run as run_data
 from retain.errors import DataError
+from retain.methods import load
+from retain.methods.base import Past
+from retain.methods.experience_replay import ExperienceReplay
 
 PART = {"role": "new", "objective": "sft", "max_length": 64, "batch_size": 4, "num_train_epochs": 1}
 
@@ -18,8 +22,9 @@ def data(tmp_path, write_jsonl, fake_work):
     """Makes the result of a data step out of rows, or of several sources of rows."""
 
     def make(name, rows, **sources):
-        paths = [write_jsonl(tmp_path / name / "rows.jsonl", rows)]
-        specs = [{"source": str(paths[0])}]
+        specs = []
+        if rows:
+            specs = [{"source": str(write_jsonl(tmp_path / name / "rows.jsonl", rows))}]
         for label, (more, spec) in sources.items():
             path = write_jsonl(tmp_path / name / f"{label}.jsonl", more)
             specs.append(spec | {"source": str(path)})
@@ -180,9 +185,127 @@ def test_a_folder_without_tokenizer(data, fake_work, tmp_path):
         run(work, tmp_path / "none")
 
 
+def sources_of(method, phases=("a", "b"), **turn):
+    return [one.spec() for one in method.sources(Past(phases=phases, **turn), (), Random(0))]
+
+
+@pytest.mark.parametrize("select", ["all", "reservoir", "nearest", "farthest", "balanced"])
+def test_every_way_to_choose_the_past_meets_its_share(data, mixed, select):
+    inputs = {
+        "new": data("new", questions(30)),
+        "past:a": data("a", questions(60, 100)),
+        "past:b": data("b", questions(20, 400)),
+    }
+    size = {"buffer_size": 12} if select == "reservoir" else {}
+    sources = sources_of(ExperienceReplay(share=0.25, select=select, **size))
+    _, alone = mixed(inputs)
+    _, rows = mixed(inputs, sources)
+    _, again = mixed(inputs, sources)
+    old = [row for row in rows if row["source"] != "new"]
+    assert rows == again
+    assert [row | {"weight": 1} for row in rows if row["source"] == "new"] == alone
+    assert len({row["example_id"] for row in old}) == len(old) == 10
+    total = sum(row["weight"] * sum(row["trained"]) for row in rows)
+    weight = sum(row["weight"] * sum(row["trained"]) for row in old)
+    assert weight / total == pytest.approx(0.25)
+    lines = (inputs["past:b"] / "train.jsonl").read_text().splitlines()
+    b = {json.loads(line)["id"] for line in lines}
+    from_b = sum(row["example_id"] in b for row in old)
+    if select == "balanced":
+        assert from_b == 5
+
+
+def test_nearest_and_farthest_are_the_ends_of_one_order(data, mixed):
+    def about(what, num):
+        return [{"prompt": f"where is the {what} {n}", "completion": "no"} for n in range(num)]
+
+    inputs = {
+        "new": data("new", about("heart muscle nerve", 30)),
+        "past:a": data("a", [*about("heart muscle nerve", 10), *about("dog cat sea", 10)]),
+    }
+    texts_of = {}
+    for select in ("nearest", "farthest"):
+        source = sources_of(ExperienceReplay(share=0.25, select=select), ("a",))
+        _, rows = mixed(inputs, source)
+        ids = {row["example_id"] for row in rows if row["source"] == "past:a"}
+        lines = (inputs["past:a"] / "train.jsonl").read_text().splitlines()
+        stored = [json.loads(line) for line in lines]
+        prompts = [row["messages"][0]["content"] for row in stored if row["id"] in ids]
+        texts_of[select] = prompts
+    assert len(texts_of["nearest"]) == len(texts_of["farthest"]) == 10
+    assert all("heart" in text for text in texts_of["nearest"])
+    assert all("dog" in text for text in texts_of["farthest"])
+
+
+def test_a_past_that_is_too_small_stops_the_run_unless_that_is_allowed(data, mixed):
+    inputs = {"new": data("new", questions(30)), "past:a": data("a", questions(4, 100))}
+    with pytest.raises(DataError, match=r"past:a: share 0.3 asks for 13 .*it has 4, which reaches"):
+        mixed(inputs, sources_of(ExperienceReplay(share=0.3), ("a",)))
+    allowed = ExperienceReplay(share=0.3, allow_fewer=True)
+    work, rows = mixed(inputs, sources_of(allowed, ("a",)))
+    assert sum(row["source"] == "past:a" for row in rows) == 4
+    assert work.facts["notes"] == work.json("facts.json")["notes"]
+    assert "which reaches 0.0923" in work.facts["notes"][0]
+
+
+def pairs(num):
+    return [
+        {"text": f"मेरा नाम {n} है " * 4, "english": f"my name is {n}, the cat sat on a mat " * 2}
+        for n in range(num)
+    ]
+
+
+def test_the_other_side_of_pairs_is_replayed_of_training_items_alone(data, mixed, tokenizer):
+    shown = data("new", [], pairs=(pairs(30), {"parallel": "english"}))
+    part = PART | {"objective": "pretrain", "max_length": 64}
+    source = sources_of(ExperienceReplay(share=0.1, select="parallel"), ())
+    _, rows = mixed({"new": shown}, source, [part])
+    _, alone = mixed({"new": shown}, (), [part])
+    other = [row for row in rows if row["source"] == "extra:parallel"]
+    assert [row | {"weight": 1} for row in rows if row["source"] == "new"] == alone
+    assert len(other) == round(len(alone) / 9)
+    assert all("name is" in tokenizer.decode(row["input_ids"]) for row in other)
+
+
+def test_no_pairs_no_parallel_replay(data, mixed):
+    part = PART | {"objective": "pretrain", "max_length": 64}
+    source = sources_of(ExperienceReplay(select="parallel"), ())
+    with pytest.raises(DataError, match=r"its data has no pairs; .*parallel: COLUMN"):
+        mixed({"new": data("new", texts(30))}, source, [part])
+
+
+@pytest.mark.parametrize("per", ["phase", "total"])
+def test_general_instructions_are_mixed_in_by_number(data, mixed, per):
+    inputs = {"new": data("new", questions(30)), "extra:set": data("set", questions(40, 500))}
+    general = {"data": "embedded:set"}
+    method = load("instruction_mixing", {"general": general, "num_examples": 14, "per": per})
+    drawn = []
+    _, alone = mixed(inputs)
+    for turn in range(2):
+        _, rows = mixed(inputs, sources_of(method, (), turn=turn, num_turns=2))
+        assert [row for row in rows if row["source"] == "new"] == alone
+        drawn.append({row["example_id"] for row in rows if row["source"] == "extra:set"})
+    assert [len(one) for one in drawn] == ([14, 14] if per == "phase" else [7, 7])
+    assert not drawn[0] & drawn[1]
+
+
+def test_replay_and_instructions_stand_in_one_mix(data, mixed):
+    inputs = {
+        "new": data("new", questions(30)),
+        "past:a": data("a", questions(40, 100)),
+        "extra:set": data("set", questions(40, 500)),
+    }
+    mixing = load("instruction_mixing", {"general": {"data": "embedded:set"}, "num_examples": 10})
+    both = [*sources_of(ExperienceReplay(share=0.2), ("a",)), *sources_of(mixing, ("a",))]
+    _, rows = mixed(inputs, both)
+    assert Counter(row["source"] for row in rows) == {"new": 30, "past:a": 10, "extra:set": 10}
+    with pytest.raises(DataError, match="extra:set: two methods draw on it in different ways"):
+        mixed(inputs, [*both, both[-1]])
+
+
 def test_methods_that_draw_on_the_same_role_add_their_shares():
     one = {"role": "past:a", "share": 0.05, "share_of": "examples", "loss_weight": "by_token"}
-    other = {"role": "extra:b", "share": 0.1, "allow_short": None}
+    other = {"role": "extra:b", "share": 0.1, "allow_fewer": None}
     assert added_up([one, other, one]) == [one | {"share": 0.1}, {"role": "extra:b", "share": 0.1}]
     with pytest.raises(DataError, match="past:a: two methods draw on it in different ways"):
         added_up([one, one | {"loss_weight": "match_share"}])

@@ -43,6 +43,46 @@ def test_a_declared_past_is_replayed_instead_of_the_phases():
     assert method.has_own_past
 
 
+@pytest.mark.parametrize("select", ["all", "nearest", "farthest", "reservoir"])
+def test_earlier_phases_are_one_pool_where_examples_are_compared(select):
+    size = {"buffer_size": 100} if select == "reservoir" else {}
+    method = ExperienceReplay(select=select, share=0.1, **size)
+    [source] = method.sources(Past(phases=("a", "b")), (), Random(0))
+    assert source.roles == ("past:a", "past:b")
+    assert source.share == 0.1
+    assert source.role.startswith("past:a+b")
+    [single] = method.sources(Past(phases=("a",)), (), Random(0))
+    assert single.roles == ("past:a",)
+    if select == "all":  # of one phase all is balanced: the same mix, and so the same step
+        assert single == ExperienceReplay(share=0.1).sources(Past(phases=("a",)), (), Random(0))[0]
+
+
+def test_parallel_replay_needs_no_past_but_pairs():
+    method = ExperienceReplay(select="parallel", share=0.1)
+    [source] = method.sources(Past(), (), Random(0))
+    assert (source.role, source.roles, source.select) == ("extra:parallel", ("new",), "parallel")
+    assert method.has_own_past
+    assert method.needs_pairs
+    assert not ExperienceReplay().has_own_past
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"select": "reservoir"}, "buffer_size: select: reservoir needs a size of at least 1"),
+        ({"select": "reservoir", "buffer_size": 0}, "needs a size of at least 1; got 0"),
+        ({"buffer_size": 5}, "is for select: reservoir; here select is balanced"),
+        (
+            {"select": "parallel", "past": DeclaredPast(data="embedded:xsum")},
+            "replays the new data's own pairs; leave past out",
+        ),
+    ],
+)
+def test_what_belongs_to_another_choice_is_refused(options, message):
+    with pytest.raises(RecipeError, match=message):
+        ExperienceReplay(**options)
+
+
 def test_it_acts_in_the_mix_only():
     assert overrides(ExperienceReplay(), "sources")
     assert not overrides(ExperienceReplay(), "penalty")

@@ -125,7 +125,16 @@ def test_a_tied_head_cannot_be_frozen_without_its_embeddings():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "nothing to freeze; give num_layers, fraction or names"),
+        ({}, "nothing to freeze; give num_layers, fraction, modules or names"),
+        ({"train_only": True, "head": True}, "nothing to train; give num_layers"),
+        ({"select": "random"}, "select: random needs a number of layers"),
+        ({"select": "signal_to_noise"}, "needs a fraction of the matrices"),
+        ({"select": "signal_to_noise", "num_layers": 3}, "ranks matrices, not layers"),
+        (
+            {"select": "signal_to_noise", "fraction": 0.5, "train_only": True},
+            "leave train_only out",
+        ),
+        ({"num_layers": 1, "changed_in": "a"}, "is for select: most_changed; here select is first"),
         ({"num_layers": 1, "fraction": 0.5}, "num_layers is given too"),
         ({"num_layers": 0}, "must be at least 1; got 0"),
         ({"fraction": 1.5}, "must be above 0 and at most 1; got 1.5"),
@@ -135,6 +144,66 @@ def test_a_tied_head_cannot_be_frozen_without_its_embeddings():
 def test_values_that_cannot_be_are_refused(options, message):
     with pytest.raises(RecipeError, match=message):
         Freeze(**options)
+
+
+@given(seed=st.integers(), count=st.integers(1, 12), total=st.integers(12, 20))
+def test_random_layers_are_the_same_for_the_same_seed(seed, count, total):
+    method, layers = Freeze(select="random", num_layers=count), make_layers(total)
+    one, other = (
+        method.trainable(layers, History(base={}), {}, Random(seed)).numbers for _ in range(2)
+    )
+    assert one == other
+    assert len(set(one["chosen_layers"])) == count
+    assert one["frozen_layers"] == one["chosen_layers"] == sorted(one["chosen_layers"])
+    assert one["embeddings_frozen"] is False
+
+
+def test_another_seed_draws_other_layers():
+    method, layers = Freeze(select="random", num_layers=10), make_layers(20)
+    drawn = {
+        tuple(method.trainable(layers, History(base={}), {}, Random(n)).numbers["chosen_layers"])
+        for n in range(20)
+    }
+    assert len(drawn) > 15
+
+
+MODULES = st.lists(st.sampled_from(["attention", "mlp", "norm"]), unique=True, min_size=1)
+
+
+@given(modules=MODULES, count=st.integers(0, 4), last=st.booleans(), tied=st.booleans())
+def test_freezing_some_parts_and_training_only_them_are_each_other_s_rest(
+    modules, count, last, tied
+):
+    layers = make_layers(tied=tied)
+    asked = {"modules": tuple(modules), "num_layers": count or None}
+    asked |= {"select": "last"} if last and count else {}
+    frozen = choose(Freeze(**asked, embeddings=False), layers)
+    trained = choose(Freeze(**asked, train_only=True), layers)
+    assert set(frozen.names) | set(trained.names) == set(layers.names)
+    assert not set(frozen.names) & set(trained.names)
+    words = {"attention": ".attn.", "mlp": ".mlp.", "norm": ".norm."}
+    assert len(trained.names) == len(modules) * (count or 4)
+    assert all(any(words[kind] in name for kind in modules) for name in trained.names)
+
+
+def test_embeddings_and_head_may_move_beside_what_is_trained_only():
+    asked = {"modules": ("mlp",), "train_only": True}
+    names = choose(Freeze(**asked, embeddings=False, head=False), make_layers()).names
+    assert {"embed.weight", "head.weight"} < set(names)
+    assert "norm.weight" not in names
+    tied = choose(Freeze(**asked, head=False), make_layers(tied=True)).names
+    assert "embed.weight" in tied
+    with pytest.raises(RecipeError, match="head is false and embeddings is true"):
+        choose(Freeze(**asked, head=False, embeddings=True), make_layers(tied=True))
+    by_name = choose(
+        Freeze(names=(r"layers\.2\..*", "embed.weight"), train_only=True), make_layers()
+    )
+    assert set(by_name.names) == {
+        "embed.weight",
+        "layers.2.attn.weight",
+        "layers.2.mlp.weight",
+        "layers.2.norm.weight",
+    }
 
 
 def test_the_layers_of_a_real_model():

@@ -51,7 +51,10 @@ def test_a_method_is_its_own_entry_and_fingerprint():
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_every_method_comes_back_from_its_spec(name):
-    options = {"freeze": {"num_layers": 2, "names": ["a"]}}.get(name, {})
+    options = {
+        "freeze": {"num_layers": 2, "names": ["a"]},
+        "instruction_mixing": {"general": {"data": "embedded:siqa"}},
+    }.get(name, {})
     method = load(name, options)
     assert from_spec(method.spec()).spec() == method.spec()
     assert hash(method) == hash(load(name, options))

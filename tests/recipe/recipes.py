@@ -25,6 +25,7 @@ BASE = {
 }
 REPLAY = {"method": "experience_replay"}
 FREEZE = {"method": "freeze", "num_layers": 2}
+CHANGED = FREEZE | {"select": "most_changed"}
 
 
 def raw(**changes):

@@ -6,6 +6,7 @@ from retain.recipe import read_recipe
 from retain.recipe.faults import ELSEWHERE
 from tests.recipe.recipes import (
     BASE,
+    CHANGED,
     FREEZE,
     REPLAY,
     faults_of,
@@ -154,7 +155,7 @@ def test_what_is_missing_is_named():
         ([REPLAY | {"phases": ["hindu"]}], "experience_replay.phases: unknown phase 'hindu'. Did"),
         ([REPLAY | {"past": {"data": 3}}], "experience_replay.past.data: must be a source, such"),
         ([FREEZE | {"num_layers": True}], "freeze.num_layers: must be a whole number; got true"),
-        ([FREEZE | {"select": "middle"}], "freeze.select: must be first or last; got 'middle'"),
+        ([FREEZE | {"select": "middle"}], "freeze.select: must be first, last, random, most_"),
         ([{"method": "freeze"}], "freeze.num_layers: nothing to freeze"),
         (
             [FREEZE, FREEZE | {"num_layers": 3}],
@@ -192,6 +193,25 @@ def test_what_is_missing_is_named():
         ),
         (["joint", REPLAY], "experience_replay: experience_replay needs a past, and all phases"),
         (["joint", FREEZE | {"phases": ["hindi"]}], "freeze.phases: freeze acts in no phase"),
+        ([FREEZE | {"select": "last", "fraction": 0.5}], "freeze.fraction: num_layers is given"),
+        (
+            [CHANGED | {"phases": "all"}],
+            "freeze: freeze needs a past, and acts in the first phase, 'medicine', which has none; "
+            "let it act later (phases: [hindi])",
+        ),
+        (["joint", CHANGED], "freeze: freeze needs a past, and all phases are one"),
+        (
+            [CHANGED | {"changed_in": "hindi"}],
+            "freeze: freeze looks back at phase 'hindi', which is not before 'hindi', where it "
+            "acts first; earlier phases: medicine",
+        ),
+        (
+            [REPLAY | {"select": "parallel"}],
+            "experience_replay: experience_replay with select: parallel acts in phase 'hindi', "
+            "whose data names no pairs; give its source parallel: COLUMN",
+        ),
+        (["joint", REPLAY | {"select": "parallel"}], "experience_replay: experience_replay repl"),
+        ([{"method": "instruction_mixing"}], "instruction_mixing.general: is missing"),
     ],
 )  # fmt: skip
 def test_arms(arm, fault):
@@ -220,6 +240,12 @@ def test_replay_in_a_first_phase_needs_a_declared_past(values, advice):
         "'medicine', which has none; give it data that stands for the past"
     )
     assert fault.endswith(advice)
+
+
+def test_pairs_are_replayed_where_the_source_names_them():
+    data = {"source": "embedded:nepali-interface", "parallel": "english"}
+    arms = {"a": [REPLAY | {"select": "parallel"}]}
+    assert read_recipe(with_phase(data=data) | {"arms": arms})
 
 
 def test_replay_in_a_first_phase_with_a_declared_past_is_fine():

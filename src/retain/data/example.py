@@ -33,8 +33,9 @@ class Example:
             translations); a split never parts an item. Defaults to the id.
         is_completion: Prompt and completion were given as strings, so that a tokenizer without a
             chat template joins them exactly as they are.
-        id: 32 hex digits of the sha256 of the content: of all the above but source, label and
-            item. Equal content has equal id, wherever it stands.
+        parallel: The same in another language, where the source has pairs and that was asked.
+        id: 32 hex digits of the sha256 of the content: of all the above but source, label, item
+            and parallel. Equal content has equal id, wherever it stands.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Example:
     label: str | None = None
     item: str = ""
     is_completion: bool = False
+    parallel: "Example | None" = None
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ class Example:
             "reference": self.reference,
             "label": self.label,
             "is_completion": self.is_completion or None,
+            "parallel": None if self.parallel is None else self.parallel.to_json(),
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -95,6 +98,7 @@ class Example:
     def from_json(cls, values: Mapping[str, Any]) -> "Example":
         """The example again; ``id`` and unknown fields (such as ``role``) are not read."""
         messages, choices = values.get("messages"), values.get("choices")
+        parallel = values.get("parallel")
         return cls(
             source=values["source"],
             messages=None if messages is None else tuple(messages),
@@ -105,6 +109,7 @@ class Example:
             label=values.get("label"),
             item=values.get("item", ""),
             is_completion=values.get("is_completion", False),
+            parallel=None if parallel is None else cls.from_json(parallel),
         )
 
 

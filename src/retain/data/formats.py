@@ -88,6 +88,37 @@ def convert(values: Values, format: str, source: str, item_column: str = "item")
     )
 
 
+def other_side(values: Values, column: str, example: Example) -> Example:
+    """The other side of a row that is a pair: a text for a text, a dialogue for a dialogue.
+
+    Args:
+        values: The row.
+        column: Where the other side stands: a string, a list of messages, or an object in one of
+            :data:`FORMATS`.
+        example: What the row's own side became.
+
+    Raises:
+        BadRow: If it is not there, or is no such thing.
+    """
+    given = values.get(column)
+    if given is None:
+        there = ", ".join(sorted(values))
+        text = f"`{column}`, the other side of the pair, is not there; columns: {there}"
+        raise BadRow("missing column", text)
+    row = {"text": given} if isinstance(given, str) else given
+    row = {"messages": given} if isinstance(given, list | tuple) else row
+    if not isinstance(row, Mapping):
+        raise BadRow("wrong type", f"`{column}` must be a text or a dialogue, got {_kind(given)}")
+    try:
+        other = convert(row, recognise(row), example.source)
+    except DataError as error:
+        raise BadRow("wrong type", f"`{column}`: {error}") from error
+    if (other.text is None) != (example.text is None):
+        wanted = "a dialogue, such as {prompt, completion}" if example.text is None else "a text"
+        raise BadRow("wrong type", f"`{column}` must be {wanted}, as its own side is")
+    return other
+
+
 def _string(values: Values, column: str, *, empty: bool = False) -> str:
     value = values.get(column)
     if not isinstance(value, str):

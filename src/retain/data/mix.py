@@ -5,8 +5,8 @@ alone; extra sources (replay, rehearsal, stand-ins for a past) are dealt evenly 
 picks of a smaller share are the first of those of a larger one.
 
 Two budgets. ``same_new_data``: the new sequences of every step stay, extra ones come on top.
-``same_total_tokens``: steps and tokens in all stay as they would be without extra sources (to
-within a sequence), and as much new data is left out at the end of its order as that takes.
+``same_total_tokens``: steps and trained tokens in all stay as they would be without extra sources
+(to within a sequence), and as much new data is left out at the end of its order as that takes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -94,12 +94,13 @@ def _check(parts: Sequence[Part], extras: Sequence[Extra]) -> None:
         for sequence in sequences:
             if not sequence.num_trained:
                 raise DataError(f"{name}: example {sequence.example_id} has no trained token")
-    if len({extra.share_of for extra in extras}) > 1:
-        listed = ", ".join(f"{extra.role}: {extra.share_of}" for extra in extras)
+    shared = [extra for extra in extras if extra.share is not None]
+    if len({extra.share_of for extra in shared}) > 1:
+        listed = ", ".join(f"{extra.role}: {extra.share_of}" for extra in shared)
         raise DataError(f"all shares of a mix must count the same (share_of); got {listed}")
-    total = sum(extra.share for extra in extras if extra.share_base == "final_mix")
+    total = sum(extra.share or 0 for extra in shared if extra.share_base == "final_mix")
     if total >= 1 - ROUNDING:
-        listed = ", ".join(f"{extra.role} {extra.share:g}" for extra in extras)
+        listed = ", ".join(f"{extra.role} {extra.share:g}" for extra in shared)
         raise DataError(
             f"shares of the final mix add up to {total:g} ({listed}), which leaves nothing for the "
             "new data; lower them below 1, or use share_base: new_data"
@@ -179,7 +180,7 @@ def _added(steps: list[list[Pick]], drawer: Drawer) -> tuple[list[list[Pick]], l
 
 
 def _exchanged(num_steps: int, drawer: Drawer) -> tuple[list[list[Pick]], list[str]]:
-    """Extra picks in place of the last new ones, so that the tokens in all stay."""
+    """Extra picks in place of the last new ones, so that the trained tokens in all stay."""
     new_tokens = _tokens(drawer.new)
     streams = [_tokens(stream) for stream in drawer.streams]
 
@@ -198,7 +199,7 @@ def _exchanged(num_steps: int, drawer: Drawer) -> tuple[list[list[Pick]], list[s
 
 
 def _tokens(picks: Sequence[Pick]) -> list[int]:
-    return list(accumulate((pick.sequence.num_tokens for pick in picks), initial=0))
+    return list(accumulate((pick.sequence.num_trained for pick in picks), initial=0))
 
 
 # ---------------------------------------------------------------- what came of it
@@ -263,12 +264,12 @@ def _asked_shares(
             asked = {"share": source.share, "share_of": "examples", "share_base": "new_data"}
             yield source.name, None if source.share is None else asked
     for extra in extras:
-        yield (
-            extra.role,
-            {
+        if extra.share is None:
+            size: dict[str, Any] = {"num_examples": extra.num_examples}
+        else:
+            size = {
                 "share": extra.share,
                 "share_of": extra.share_of,
                 "share_base": extra.share_base,
-                "loss_weight": extra.loss_weight,
-            },
-        )
+            }
+        yield extra.role, {**size, "loss_weight": extra.loss_weight}

@@ -10,6 +10,7 @@ from retain.data.draw import NewSource, Part, TokenSequence
 from retain.data.example import Example
 from retain.data.extras import Extra
 from retain.data.mix import Mix, Row, mix
+from retain.data.past import by_likeness, reservoir
 from retain.data.render import Objective, blocks, render_all
 from retain.data.step import FACTS, TRAIN, read_examples
 from retain.errors import DataError
@@ -21,7 +22,10 @@ NUM_ROWS_PER_WRITE = 1000
 NUM_EXAMPLES_PER_BEAT = 200
 T = TypeVar("T")
 BATCH_KEYS = ("batch_size", "batch_tokens", "max_steps", "num_train_epochs")
-SHARE_KEYS = ("share", "share_of", "share_base", "loss_weight", "allow_short")
+SHARE_KEYS = (
+    *("share", "share_of", "share_base", "loss_weight"),
+    *("num_examples", "skip", "allow_fewer"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def run(work: Work, tokenizer_folder: Path) -> None:
 
     Args:
         work: Settings ``parts`` (for each role of new data its training settings), ``sources``
-            (role, share and loss weight of what is mixed in), ``past`` (training settings that a
+            (of what is mixed in, as ``MixSource.spec`` says it), ``past`` (training settings that a
             role had in its own phase), ``seed``, ``budget``; inputs by role, all data steps.
         tokenizer_folder: Folder of the model whose tokenizer and chat template are used.
 
@@ -74,9 +78,10 @@ def run(work: Work, tokenizer_folder: Path) -> None:
     reader = _Reader(work, tokenizer, Losses())
     parts = [_part(reader, values) for values in settings["parts"]]
     shape = Shape.of(settings["parts"][0])
+    new = [sequence for part in parts for one in part.sources for sequence in one.sequences]
+    past = settings.get("past", {})
     extras = [
-        _extra(reader, values, settings.get("past", {}), shape)
-        for values in added_up(settings.get("sources", []))
+        _extra(reader, values, past, shape, new) for values in added_up(settings.get("sources", []))
     ]
     mixed = mix(
         parts, extras, seed=settings["seed"], budget=settings.get("budget", "same_new_data")
@@ -86,7 +91,10 @@ def run(work: Work, tokenizer_folder: Path) -> None:
     facts = facts_of(mixed, reader.losses)
     (work.output / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1))
     work.note(
-        steps=mixed.num_steps, tokens=facts["num_tokens"], trained_tokens=facts["trained_tokens"]
+        steps=mixed.num_steps,
+        tokens=facts["num_tokens"],
+        trained_tokens=facts["trained_tokens"],
+        notes=facts["notes"],
     )
 
 
@@ -101,7 +109,7 @@ def added_up(sources: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         entry = {key: value for key, value in values.items() if value is not None}
         if (before := found.setdefault(values["role"], entry)) is entry:
             continue
-        if {**before, "share": 0} != {**entry, "share": 0}:
+        if "share" not in entry or {**before, "share": 0} != {**entry, "share": 0}:
             raise DataError(
                 f"{values['role']}: two methods draw on it in different ways ({before} and "
                 f"{entry}); give them the same share_of, share_base and loss_weight"
@@ -193,20 +201,50 @@ def _part(reader: _Reader, values: Mapping[str, Any]) -> Part:
 
 
 def _extra(
-    reader: _Reader, values: Mapping[str, Any], past: Mapping[str, Any], shape: Shape
+    reader: _Reader,
+    values: Mapping[str, Any],
+    past: Mapping[str, Any],
+    shape: Shape,
+    new: Sequence[TokenSequence],
 ) -> Extra:
-    """A source that is mixed in, with the mask it had in its own phase.
+    """A source that is mixed in: all of its pool, or those that are to be drawn."""
+    select = values.get("select", "any")
+    sequences = [
+        sequence
+        for role in values.get("pool") or (values["role"],)
+        for sequence in _old(reader, role, select, past, shape)
+    ]
+    if select == "reservoir":
+        sequences = reservoir(sequences, values["buffer_size"], reader.work.step.settings["seed"])
+    elif select in ("nearest", "farthest"):
+        sequences = by_likeness(sequences, new, select)
+    size = {key: values[key] for key in SHARE_KEYS if key in values}
+    is_ordered = select in ("nearest", "farthest")
+    return Extra(values["role"], sequences, is_ordered=is_ordered, **size)
+
+
+def _old(
+    reader: _Reader, role: str, select: str, past: Mapping[str, Any], shape: Shape
+) -> list[TokenSequence]:
+    """The sequences of one role, with the mask it had in its own phase.
 
     What never had a phase: of dialogues the answers are trained; texts are cut as the new data is.
     """
-    role = values["role"]
     examples = reader.examples(role)
-    if role in past:
+    name = role
+    if select == "parallel":
+        name = f"{role}, other side"
+        examples = [one.parallel for one in examples if one.parallel is not None]
+        if not examples:
+            raise DataError(
+                f"{role}: select: parallel, and its data has no pairs; say which column holds the "
+                "other side (parallel: COLUMN at the phase's source)"
+            )
+    elif role in past:
         shape = Shape.of(past[role])
     elif any(example.messages is not None for example in examples):
         shape = Shape("sft", shape.max_length)
-    sequences = reader.sequences(role, examples, shape)
-    return Extra(role, sequences, **{key: values[key] for key in SHARE_KEYS if key in values})
+    return reader.sequences(name, examples, shape)
 
 
 # ---------------------------------------------------------------- what is written

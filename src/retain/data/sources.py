@@ -7,7 +7,7 @@ hub id, ``OWNER/NAME`` or ``OWNER/NAME:CONFIG`` (``hub:NAME`` where a file has t
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from retain.data import hub
 from retain.data.example import Example
 from retain.data.fault import BadRow, Fault, without_faults
 from retain.data.files import READERS, Row, read_file
-from retain.data.formats import convert, recognise
+from retain.data.formats import convert, other_side, recognise
 from retain.errors import DataError
 from retain.steps.fingerprint import sha256_file
 
@@ -41,6 +41,7 @@ class Source:
             1,000 holds the sample of 100. None takes all.
         share: Part of the final mix, 0..1; None takes the source as it is.
         loss_weight: ``by_token``, ``by_example`` or ``match_share``.
+        parallel: Column with the same in another language; None leaves pairs alone.
         item_column: Column that says which rows belong together.
     """
 
@@ -50,6 +51,7 @@ class Source:
     sample: int | None = None
     share: float | None = None
     loss_weight: str | None = None
+    parallel: str | None = None
     item_column: str = "item"
 
     @property
@@ -216,6 +218,8 @@ class _FileReader:
     def _convert(self, row: Row, format: str) -> Found | Fault:
         try:
             example = convert(row.values, format, self.label, self.source.item_column)
+            if (column := self.source.parallel) is not None:
+                example = replace(example, parallel=other_side(row.values, column, example))
         except BadRow as error:
             return Fault(row.where, error.kind, error.text)
         split = row.values.get("split")

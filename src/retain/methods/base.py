@@ -11,7 +11,7 @@ Shapes: T tokens of a packed row, R rows of it that predict a trained token, D w
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -27,6 +27,7 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 ShareOf = Literal["examples", "trained_tokens"]
 ShareBase = Literal["final_mix", "new_data"]
 LossWeight = Literal["by_token", "by_example", "match_share"]
+MixSelect = Literal["any", "reservoir", "nearest", "farthest", "parallel"]
 
 HOOKS = (
     "plan",
@@ -71,6 +72,8 @@ class Source(BaseModel):
     """Examples to draw, seeded; none takes all."""
     format: str | None = None
     """One of the known formats; none recognises it by the columns."""
+    parallel: str | None = None
+    """A column with the same in another language, for replay by `select: parallel`."""
 
 
 def _sources(data: Any) -> Any:
@@ -151,9 +154,15 @@ class Past:
     """The phases before this one, oldest first: ``phases`` in the order they were learnt.
 
     ``data`` gives each the role of its data step in the mix (``past:<phase>``).
+
+    Attributes:
+        turn: How many phases the method has acted in before this one.
+        num_turns: How many it acts in altogether.
     """
 
     phases: tuple[str, ...] = ()
+    turn: int = 0
+    num_turns: int = 1
 
     @property
     def data(self) -> Mapping[str, str]:
@@ -170,23 +179,53 @@ class MixSource:
     """One extra source of a mix.
 
     Attributes:
-        role: ``past:<phase>``, ``extra:<name>`` or ``rehearsed:<name>``.
+        role: ``past:<phase>``, ``extra:<name>``, ``rehearsed:<name>``, or a name of its own where
+            ``pool`` says whose data it is.
         share: Its size, 0..1, in units of ``share_of``, relative to ``share_base``. Shares of all
-            methods of an arm add up and refer to the one final mix.
+            methods of an arm add up and refer to the one final mix. None: ``num_examples``.
         share_of: What is counted.
         share_base: The whole that the share is of: the final mix, or the new data alone.
         loss_weight: What the source weighs in the loss.
+        num_examples: Its size as a number of examples, instead of a share.
+        skip: Examples that are passed over, because an earlier phase had them.
+        pool: Roles whose examples together are this source; () is the role itself.
+        select: Which of them: ``any``, a seeded order of all; ``reservoir``, as many as
+            ``buffer_size`` says, kept by chance as they went by; ``nearest`` or ``farthest`` to the
+            new data; ``parallel``, the other side of the new data's pairs.
+        buffer_size: Of a reservoir.
+        allow_fewer: Take what there is, with a note, where that is less than asked.
     """
 
     role: str
-    share: float
+    share: float | None = None
     share_of: ShareOf = "examples"
     share_base: ShareBase = "final_mix"
     loss_weight: LossWeight = "match_share"
+    num_examples: int | None = None
+    skip: int = 0
+    pool: tuple[str, ...] = ()
+    select: MixSelect = "any"
+    buffer_size: int | None = None
+    allow_fewer: bool = False
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles whose data it reads."""
+        return self.pool or (self.role,)
 
     def spec(self) -> dict[str, Json]:
-        """The settings that enter the mix step."""
-        return asdict(self)
+        """The settings that enter the mix step; what says nothing is left out."""
+        said = (
+            {"share", "share_of", "share_base", "loss_weight"}
+            if self.share is not None
+            else {"loss_weight"}
+        )
+        values: dict[str, Json] = {"role": self.role}
+        for one in fields(self)[1:]:
+            value = getattr(self, one.name)
+            if one.name in said or value != one.default:
+                values[one.name] = list(value) if isinstance(value, tuple) else value
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +419,21 @@ class Method:
         """Whether it brings the past it needs (so that it may act in a first phase)."""
         return bool(self.data())
 
+    @property
+    def earlier_phases(self) -> tuple[str, ...]:
+        """Phases that must lie before every phase it acts in; a recipe without them is refused."""
+        return ()
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the data of every phase it acts in must come in pairs (``parallel``)."""
+        return False
+
+    @property
+    def wanted_probes(self) -> tuple[str, ...]:
+        """Measurements that ``trainable`` is to be given as ``probes``: ``activation_drift``."""
+        return ()
+
     # -- before a run
 
     def plan(self, phases: Sequence[PlannedPhase]) -> tuple[PlannedPhase, ...] | None:
@@ -427,7 +481,8 @@ class Method:
         Args:
             layers: The model's parameters by place.
             history: Base and earlier checkpoints, read on demand.
-            probes: Measurements made before the phase, by name.
+            probes: The ``wanted_probes`` by name. ``activation_drift``: for each block, how far its
+                output on fixed texts lies from the base model's, relative to its length.
             rng: The method's own generator.
 
         Raises:

@@ -217,12 +217,15 @@ class _Builder:
         sources: list[MixSource] = []
         for number, method in enumerate(planned.methods):
             rng = generator(cell.seed, planned.name, method.name, str(number))
-            sources.extend(method.sources(past, (), rng))
+            turns = [one.name for one in cell.phases if method in one.methods]
+            seen = replace(past, turn=turns.index(planned.name), num_turns=len(turns))
+            sources.extend(method.sources(seen, (), rng))
             for role, data in method.data().items():
                 inputs[role] = self.data_step(role, data, None)
         objectives = {}
+        drawn = {role for source in sources for role in source.roles}
         for phase, role in past.data.items():
-            if any(source.role == role for source in sources):
+            if role in drawn:
                 inputs[role] = self.data[cell.variant, phase]
                 objectives[role] = _of_mix(cell.recipe.phase(phase).train)
         settings = {
@@ -232,6 +235,8 @@ class _Builder:
             "seed": cell.seed,
             "budget": cell.recipe.budget if sources else "same_new_data",
         }
+        if settings["budget"] == "same_total_tokens":
+            settings["budget_counts"] = "trained_tokens"  # an earlier version counted all tokens
         files = {"model": self.resolved.model(cell)["sha256"]}
         name = f"{planned.name}-{cell.arm}" if sources else planned.name
         return self.add("mix", name, settings, inputs=inputs, files=files)

@@ -52,7 +52,7 @@ class Resolved:
 
     def source_settings(self, source: Source) -> dict[str, Any]:
         """What of a source is a setting: all but where it lies."""
-        kept = ("split", "format", "sample", "share", "loss_weight")
+        kept = ("split", "format", "sample", "share", "loss_weight", "parallel")
         values = {key: getattr(source, key) for key in kept}
         return {key: value for key, value in values.items() if value is not None}
 

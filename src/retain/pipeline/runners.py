@@ -137,4 +137,5 @@ def _texts(path: Path) -> list[tuple[str, str]]:
 
     with path.open(encoding="utf-8") as file:
         examples = [Example.from_json(json.loads(line)) for line in file]
-    return [(f"{one.source} {one.id}", text) for one in examples for text in texts(one)]
+    sides = [side for one in examples for side in (one, one.parallel) if side is not None]
+    return [(f"{one.source} {one.id}", text) for one in sides for text in texts(one)]

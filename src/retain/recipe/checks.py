@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from retain.errors import RecipeError
-from retain.methods.base import Method, PlannedPhase, overrides
+from retain.methods.base import Method, PlannedPhase, option_names, overrides
 from retain.recipe.acting import PHASE_HOOKS, active, acts_in, plan, planner
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, translate, unknown
@@ -99,7 +99,9 @@ def _arm(arm: Arm, parts: Parts) -> list[Fault]:
             Fault(("from_phase",), unknown("phase", arm.from_phase, parts.phase_names)),
         ]
     faults += _past(arm, places, parts.phase_names)
+    faults += _earlier(arm, places, parts.phase_names)
     if parts.phases is not None:
+        faults += _pairs(arm, places, parts.phases)
         faults += _training(arm, parts.phases)
     return faults
 
@@ -168,10 +170,42 @@ def _past(arm: Arm, places: Sequence[frozenset[int]], names: Sequence[str]) -> I
             text = f"{method.name} needs a past, and acts in the first phase, '{names[0]}'"
         else:
             continue
-        advice = "give it data that stands for the past (past: {data: SOURCE})"
+        advice = []
+        if "past" in option_names(type(method)):
+            advice.append("give it data that stands for the past (past: {data: SOURCE})")
         if len(names) > 1 and not joined:
-            advice += f", or let it act later (phases: [{names[1]}])"
-        yield Fault(("methods", index), f"{text}, which has none; {advice}")
+            advice.append(f"let it act later (phases: [{names[1]}])")
+        told = ", or ".join(advice) or "leave it out of this arm"
+        yield Fault(("methods", index), f"{text}, which has none; {told}")
+
+
+def _earlier(arm: Arm, places: Sequence[frozenset[int]], names: Sequence[str]) -> Iterator[Fault]:
+    """Phases that a method looks back at lie before all phases in which it acts."""
+    for index, (method, acting) in enumerate(zip(arm.methods, places, strict=True)):
+        for wanted in method.earlier_phases:
+            first = min(acting, default=0)
+            if wanted not in names[:first]:
+                known = ", ".join(names[:first]) or "none"
+                text = f"{method.name} looks back at phase '{wanted}', which is not before "
+                text += f"'{names[first]}', where it acts first; earlier phases: {known}"
+                yield Fault(("methods", index), text)
+
+
+def _pairs(arm: Arm, places: Sequence[frozenset[int]], phases: Sequence[Phase]) -> Iterator[Fault]:
+    """A method that reads the other side of pairs has them wherever it acts."""
+    for index, (method, acting) in enumerate(zip(arm.methods, places, strict=True)):
+        if not method.needs_pairs:
+            continue
+        if planner(arm) is not None:
+            text = f"{method.name} replays one phase's pairs, and all phases are one in this arm"
+            yield Fault(("methods", index), text)
+            continue
+        for place in sorted(acting):
+            if not any(source.parallel for source in phases[place].data):
+                text = f"{method.name} with select: parallel acts in phase '{phases[place].name}', "
+                text += "whose data names no pairs; give its source parallel: COLUMN, or let it "
+                text += "act elsewhere (phases: [NAME])"
+                yield Fault(("methods", index), text)
 
 
 def _training(arm: Arm, phases: Sequence[Phase]) -> Iterator[Fault]:
