@@ -147,8 +147,9 @@ class _Estimator:
         """What a step that is not finished will take."""
         if row is not None and step.kind == "train":
             return self.train(step, row)
-        if row is not None and step.kind == "evaluate":
-            return self.evaluate(step, row)
+        if row is not None and step.kind in ("evaluate", "boundary", "task_boundary"):
+            made: Line = getattr(self, step.kind)(step, row)
+            return made
         if row is not None and step.kind in ("remember", "finish"):
             facts = self.facts(row)
             disk = 4 * facts.num_parameters
@@ -178,6 +179,7 @@ class _Estimator:
             micro_batch_tokens=max(512, row.planned.train.max_length),
             adapter_parameters=adapter_parameters,
             quantised=step.settings["tuning"] == "qlora",
+            kept_blocks=self.kept_blocks(step, row),
         )
         cost: Cost = training_cost(facts, phase, self.rate(facts, precision))
         self.snapshot_bytes = max(self.snapshot_bytes, cost.snapshot_bytes)
@@ -194,6 +196,33 @@ class _Estimator:
             disk_bytes=cost.disk_bytes,
         )
 
+    def boundary(self, step: Step, row: Row) -> Line:
+        """What frozen blocks make of a mix, each distinct sequence once."""
+        assert row.planned is not None
+        mix = _read(self.open(step.inputs["mix"], "facts.json"))
+        epochs = max(1.0, row.planned.train.num_train_epochs or 1.0)
+        return self.states(step, row, int(mix["num_tokens"] / epochs), self.part_below(step, row))
+
+    def states(self, step: Step, row: Row, tokens: int, part: float) -> Line:
+        """States of so many tokens, made by a part of the model's blocks and kept on disk."""
+        from retain.model.states_file import size_bytes
+        from retain.train.estimate import scoring_seconds
+
+        facts, stored = self.facts(row), step.settings["stored"]
+        if not part:
+            self.notes.setdefault(f"{step.name}: nothing is kept, its lowest block moves.")
+        rates = self.rate(facts, stored)
+        computed = int(part * tokens)
+        seconds = scoring_seconds(facts, rates, stored, tokens=computed, scored_tokens=0)
+        return Line(
+            step=step,
+            is_cached=False,
+            tokens=tokens if part else 0,
+            seconds=seconds + OVERHEAD_SECONDS["evaluate"],
+            memory_bytes=4 * facts.num_parameters + 10**9,
+            disk_bytes=size_bytes(tokens, facts.hidden_size, stored) if part else 0,
+        )
+
     def evaluate(self, step: Step, row: Row) -> Line:
         """A task on a checkpoint: tokens read, tokens scored, answers written."""
         from retain.train.estimate import scoring_seconds
@@ -201,9 +230,10 @@ class _Estimator:
         facts, precision = self.facts(row), step.settings["precision"]
         tokens, scored, generated = self.task_tokens(step)
         tokens *= len(step.settings["num_fewshot"])
+        part = 1 - self.part_below(step, row) if "boundary" in step.inputs else 1.0
         rates = self.rate(facts, precision)
         seconds = scoring_seconds(
-            facts, rates, precision, tokens=tokens, scored_tokens=scored
+            facts, rates, precision, tokens=int(part * tokens), scored_tokens=scored
         ) + generated * (4 * facts.num_parameters / (rates.bandwidth_gb_per_s * 1e9) + 0.02)
         return Line(
             step=step,
@@ -212,6 +242,20 @@ class _Estimator:
             seconds=seconds + OVERHEAD_SECONDS["evaluate"],
             memory_bytes=4 * facts.num_parameters + 10**9,
         )
+
+    def task_boundary(self, step: Step, row: Row) -> Line:
+        """What frozen blocks make of a task: their forward pass, and the states on disk."""
+        tokens = self.task_tokens(step)[0] * len(step.settings["num_fewshot"])
+        return self.states(step, row, tokens, self.part_below(step, row))
+
+    def part_below(self, step: Step, row: Row) -> float:
+        """The part of a model's blocks that a step's choices of parameters leave as they are."""
+        from retain.model.boundary import depth_below
+
+        facts = self.facts(row)
+        chosen = [self.moving_in(one, facts) for r, one in step.inputs.items() if "trainable" in r]
+        depths = [0 if names is None else depth_below(facts.places, names) for names in chosen]
+        return min(depths) / facts.num_layers
 
     def task_tokens(self, step: Step) -> tuple[int, int, int]:
         """Tokens that a task reads, scores and has written, at 0 shots."""
@@ -299,11 +343,19 @@ class _Estimator:
         adapter = read_settings(step.settings).adapter
         return 0 if adapter is None else num_parameters(folder(*self.model_of(row)), adapter)
 
+    def kept_blocks(self, step: Step, row: Row) -> int:
+        """Lowest blocks that a phase need not compute."""
+        if "boundary" not in step.inputs:
+            return 0
+        return round(self.part_below(step.inputs["boundary"], row) * self.facts(row).num_layers)
+
     def moving(self, step: Step, facts: "Facts") -> set[str] | None:
         """Names of the parameters that will move; None for all, or where weights decide."""
         choice = step.inputs.get("trainable")
-        if choice is None:
-            return None
+        return None if choice is None else self.moving_in(choice, facts)
+
+    def moving_in(self, choice: Step, facts: "Facts") -> set[str] | None:
+        """Names of the parameters that a choice lets move; None where weights decide."""
         if self.store.finished(choice):
             return set(_read(self.store.open(choice, "trainable.json"))["names"])
         found = foreseen(choice, facts)
@@ -354,6 +406,8 @@ def _steps_of(row: Row) -> Iterator[Step]:
     for step in (row.train, row.model, *row.evaluations.values()):
         if step is not None:
             yield step
+        if step is not None and "boundary" in step.inputs:
+            yield step.inputs["boundary"]
 
 
 def _embedded_tokens(spec: Mapping[str, Any], limit: int | None) -> tuple[int, int, int]:

@@ -12,8 +12,9 @@ from retain.data.example import Example
 from retain.errors import Interrupted, TaskError
 from retain.evaluate import catalog
 from retain.evaluate.api import open_engine
-from retain.evaluate.step import _threads, run
+from retain.evaluate.step import run
 from retain.model import cache
+from retain.model.threads import first_threads
 from retain.steps.step import Step
 from retain.steps.store import Store
 from tests.evaluate.evaluation_task_files import question_documents
@@ -113,7 +114,7 @@ def test_the_step_takes_places_beside_its_settings(tmp_path, tiny_model_folder, 
 @pytest.mark.parametrize("torn", ["", "[", '"2"', "0", "true"])
 def test_a_torn_memo_of_threads_is_written_anew(tmp_path, torn):
     (tmp_path / "threads.json").write_text(torn)
-    with _threads(tmp_path):
+    with first_threads(tmp_path):
         now = torch.get_num_threads()
     assert json.loads((tmp_path / "threads.json").read_text()) == now
 

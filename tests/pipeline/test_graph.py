@@ -212,3 +212,48 @@ def test_row_0_of_a_4_bit_phase_is_the_4_bit_model(values):
         assert step != row(plain, "none", 0).evaluations[task]
     later = graph(values, "phases.text.train.tuning=qlora", "phases.skill.train.tuning=full")
     assert row(later, "none", 0).evaluations == row(plain, "none", 0).evaluations
+
+
+def frozen(values, *overrides, epochs=3):
+    """A third phase, epochs in every phase, and the arm that freezes in two of them."""
+    train = {"learning_rate": 1e-3, "num_train_epochs": epochs, "precision": "fp32"}
+    phases = [one | {"train": train} for one in values["phases"]]
+    phases.append(phases[1] | {"name": "more"})
+    arms = {"none": [], "freeze": values["arms"]["freeze"]}
+    return graph(values | {"phases": phases, "arms": arms}, *overrides)
+
+
+def test_frozen_blocks_are_kept_where_epochs_read_them_again(values):
+    found = frozen(values)
+    for index in (2, 3):
+        train = row(found, "freeze", index).train
+        kept = train.inputs["boundary"]
+        assert kept.inputs["mix"] == train.inputs["mix"]
+        assert kept.inputs["trainable"] == train.inputs["trainable"]
+        assert kept.inputs["model"] == row(found, "freeze", index - 1).model
+        assert "boundary" not in row(found, "none", index).train.inputs
+    assert not steps(graph(values), "boundary")  # steps in number, and no epochs
+    assert len(steps(frozen(values, epochs=1), "boundary")) == 0
+    always = frozen(values, "phases.text.train.boundary_cache=true", epochs=1)
+    assert len(steps(always, "boundary")) == 1
+    never = frozen(values, "phases.text.train.boundary_cache=false")
+    assert len(steps(never, "boundary")) == 1  # of the third phase
+
+
+def test_evaluations_of_phases_that_freeze_in_a_row_share_what_lies_below(values):
+    found = frozen(values)
+    second, third = (row(found, "freeze", index) for index in (2, 3))
+    for task, evaluation in second.evaluations.items():
+        kept = evaluation.inputs["boundary"]
+        assert kept == third.evaluations[task].inputs["boundary"]
+        assert kept.inputs["model"] == row(found, "freeze", 1).model
+        assert evaluation.inputs["trainable:0"] == kept.inputs["trainable"]
+        assert "trainable:1" in third.evaluations[task].inputs
+    assert not steps(graph(values), "task_boundary")  # one phase freezes: nothing is read twice
+
+
+def test_how_what_is_frozen_is_kept_changes_nothing_in_other_arms(values):
+    without = frozen(values, "phases.text.train.boundary_cache=false")
+    for index in (1, 2, 3):
+        one, other = row(frozen(values), "none", index), row(without, "none", index)
+        assert (one.train, one.evaluations) == (other.train, other.evaluations)

@@ -4,8 +4,9 @@ Shapes: T tokens of a row, B documents, L longest document, N scored positions, 
 V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, takewhile
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from retain.decode.prefix_tree import (
     chains,
     trees,
 )
+from retain.evaluate.below import Below, Recorder, row_keys, stretch_key
 from retain.model.head import Head, chunk_length
 from retain.model.layout import Layout, Tree
 from retain.model.states import Kept
@@ -55,30 +57,47 @@ class TreePath:
     """Documents lie end to end in one row, each a tree in which common beginnings stand once.
 
     What many documents begin with is computed before them and kept until a row needs another.
+
+    Attributes:
+        below: What the model's lowest blocks make of rows, where that was kept in a former phase.
     """
 
     model: Any
     name: str = "tree"
+    below: Below | None = None
     _stack: list[tuple[Tokens, torch.Tensor]] = field(default_factory=list)
     _kept: Kept | None = None
+    _recorder: Recorder | None = None
+    _reads_below: bool = False
 
     def __post_init__(self) -> None:
         self.head = Head(self.model)
 
     def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
         """Rows that share all that pays."""
-        return trees(requests, budget_tokens)
+        rows = trees(requests, budget_tokens)
+        self._reads_below = self.below is not None and self.below.covers(rows)
+        return rows
+
+    def record(self, row: Row, recorder: Recorder) -> None:
+        """Keep what the lowest blocks make of a row; what lies above them is not computed."""
+        keys = row_keys(row)
+        if recorder.has(keys):
+            return
+        self._recorder = recorder
+        try:
+            self._keep(row.kept)
+            if row.num_tokens:
+                self._row(row, keys[-1])
+        finally:
+            self._recorder = None
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the row once; the head sees the scored positions only."""
         self._keep(row.kept)
-        layout = Layout(
-            tuple(map(_tree, row.documents)), tuple(document.seen for document in row.documents)
-        )
         parts = [states_TD for _, states_TD in self._stack]
         if row.num_tokens:
-            tokens = [token for document in row.documents for token in document.tokens]
-            parts.append(self.head.row(tokens, layout, self._kept))
+            parts.append(self._row(row, row_keys(row)[-1] if self._reads_below else ""))
         num_kept = sum(map(len, row.kept))
         starts = accumulate((document.num_tokens for document in row.documents), initial=num_kept)
         return _score(self.head, torch.cat(parts), row, list(starts))
@@ -97,10 +116,28 @@ class TreePath:
             self._stack, same = [], 0
             self._kept = Kept(needed)
         self._kept.length = sum(len(tokens) for tokens, _ in self._stack)
-        for tokens in stretches[same:]:
+        for number, tokens in enumerate(stretches[same:], same):
             layout = Layout((((ROOT, len(tokens)),),), (self._kept.length,))
-            states_TD = self.head.row(tokens, layout, self._kept, into=self._kept)
-            self._stack.append((tokens, states_TD))
+            call = partial(self.head.row, tokens, layout, self._kept, into=self._kept)
+            self._stack.append((tokens, self._states(call, stretch_key(stretches[: number + 1]))))
+
+    def _row(self, row: Row, key: str) -> torch.Tensor:
+        """States of the documents of a row."""
+        layout = Layout(
+            tuple(map(_tree, row.documents)), tuple(document.seen for document in row.documents)
+        )
+        tokens = [token for document in row.documents for token in document.tokens]
+        return self._states(partial(self.head.row, tokens, layout, self._kept), key)
+
+    def _states(self, call: Callable[[], torch.Tensor], key: str) -> torch.Tensor:
+        """States of a call: all of it, what lies above those that are kept, or what lies below."""
+        if self._recorder is not None:
+            return self._recorder.take(key, call)
+        if self._reads_below and self.below is not None:
+            self.below.check(key, call)
+            with self.below.given(key):
+                return call()
+        return call()
 
 
 def _tree(document: Document) -> Tree:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retain.errors import TaskError
+from retain.evaluate.below import Recorder
 from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
 from retain.evaluate.ledger import Ledger
@@ -38,13 +39,7 @@ def run(
         TaskError: If a task has no items, or one of them cannot be scored.
         Interrupted: If the ledger's ``stop`` came true; what is finished is kept.
     """
-    questions: list[tuple[Task, Question]] = []
-    for task in tasks:
-        for k in task.shots(num_fewshot):
-            found = task.questions(k)
-            if not found:
-                raise TaskError(f"{task.name}: no items to score")
-            questions += [(task, question) for question in found]
+    questions = _questions(tasks, num_fewshot)
     replies = _replies([question for _, question in questions], engine, ledger or Ledger())
     result = Evaluation()
     for task in tasks:
@@ -62,6 +57,36 @@ def run(
             f"{engine.max_length} tokens the model reads"
         )
     return result
+
+
+def record(
+    task: Task, engine: Engine, num_fewshot: Sequence[int], ledger: Ledger, recorder: Recorder
+) -> None:
+    """Keep what the model's lowest blocks make of all that a task scores; answers are not written.
+
+    Raises:
+        TaskError: If the task has no items.
+        Interrupted: If the ledger's ``stop`` came true; what is kept stays.
+    """
+    engine.scorer.recorder = recorder
+    asked = [question for _, question in _questions([task], num_fewshot)]
+    calls: dict[str, list[Any]] = {"choices": [], "text": [], "answers": []}
+    for call in (call for question in asked for call in question.calls):
+        calls[_kind(call)].append(call)
+    engine.loglikelihoods(calls["choices"], ledger)
+    engine.rolling(calls["text"], ledger)
+
+
+def _questions(tasks: Sequence[Task], num_fewshot: Sequence[int]) -> list[tuple[Task, Question]]:
+    """All questions of all tasks, each task at every number of shots that it takes."""
+    questions: list[tuple[Task, Question]] = []
+    for task in tasks:
+        for k in task.shots(num_fewshot):
+            found = task.questions(k)
+            if not found:
+                raise TaskError(f"{task.name}: no items to score")
+            questions += [(task, question) for question in found]
+    return questions
 
 
 def _replies(questions: list[Question], engine: Engine, ledger: Ledger) -> list[list[Reply]]:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from retain.decode.prefix_tree import Answer, Request, Row, fit
-from retain.errors import TaskError
+from retain.errors import Interrupted, TaskError
+from retain.evaluate.below import Below, Recorder
 from retain.evaluate.forward import EncoderPath, PaddedPath, ScoringPath, TreePath, WholePath
 from retain.evaluate.ledger import Ledger
 from retain.model.attention import longest_window
@@ -43,6 +44,8 @@ class Scorer:
         budget_tokens: Tokens of one row; changes time and memory, not scores. Halved where memory
             runs out.
         num_truncated: Requests so far whose context had to be cut.
+        below: What the lowest blocks make of rows, kept in a former phase.
+        recorder: Takes what they make of rows; then no request is answered.
         notes: Which path is taken and why, in words.
     """
 
@@ -51,6 +54,8 @@ class Scorer:
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     budget_tokens: int = BUDGET_TOKENS
     num_truncated: int = 0
+    below: Below | None = None
+    recorder: Recorder | None = None
     notes: list[str] = field(default_factory=list)
     _path: ScoringPath | None = None
     _tried_to: int = 0
@@ -76,6 +81,9 @@ class Scorer:
         """
         if not requests:
             return []
+        if self.recorder is not None:
+            self.record(requests, ledger, name)
+            return [Answer(0.0, False)] * len(requests)
         separate = bool(self.model.config.is_encoder_decoder)
         fitted = fit(requests, self.max_length, separate=separate)
         self.num_truncated += fitted.num_truncated
@@ -100,6 +108,8 @@ class Scorer:
         asked = [requests[index] for index in left]
         settings = [path.name, PLAN_VERSION, self.budget_tokens, torch.get_num_threads()]
         identity = [*settings, [[r.context, r.continuation] for r in asked]]
+        if isinstance(path, TreePath):
+            path.below = self.below
         plan = path.plan(asked, self.budget_tokens)
         part = f"{name} {self.budget_tokens}" if answers else name
         cost = attrgetter("num_tokens")
@@ -115,6 +125,31 @@ class Scorer:
             self.notes.append(
                 f"out of memory: going on with {self.budget_tokens} tokens at a time, same scores"
             )
+
+    def record(
+        self, requests: Sequence[Request], ledger: Ledger | None = None, name: str = "boundary"
+    ) -> None:
+        """Keep what the lowest blocks make of all that these requests will be scored on.
+
+        Where the model is not scored as a tree, nothing is kept.
+
+        Raises:
+            Interrupted: If the ledger's ``stop`` came true.
+        """
+        separate = bool(self.model.config.is_encoder_decoder)
+        fitted = fit(requests, self.max_length, separate=separate).requests
+        watched = ledger or Ledger()
+        with evaluating(self.model):
+            path = self._choose(max(len(r.context) + len(r.continuation) for r in fitted))
+            if not isinstance(path, TreePath) or self.recorder is None:
+                return
+            with self.autocast(), _released(path):
+                plan = path.plan(fitted, self.budget_tokens)
+                for done, row in enumerate(plan, 1):
+                    if watched.stop():
+                        raise Interrupted(f"{name}: stopped after {done - 1} of {len(plan)} rows")
+                    path.record(row, self.recorder)
+                    watched.progress(done, len(plan), name, "rows")
 
     def _choose(self, longest: int) -> ScoringPath:
         """The first path that agrees with the plain use of the model on a tree of this length."""

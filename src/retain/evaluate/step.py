@@ -1,21 +1,20 @@
 """Steps of kind ``evaluate``: one model on one task, at every number of shots.
 
 Inputs: ``model`` (the train or finish step before; absent for the base model), ``data`` (a phase's
-data step, for a phase task).
+data step, for a phase task); ``boundary`` and ``trainable:<number>``, where the lowest blocks are
+those of a former phase (see ``evaluate.boundary_step``).
 Output: ``items.parquet``, ``scores.json``; ``samples.json`` for a phase task.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import torch
-
 from retain.errors import TaskError
 from retain.evaluate.api import make_task, open_engine
+from retain.evaluate.below import FACTS, Below, lowest_depth
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import ExampleTask
 from retain.evaluate.identity import same_identity
@@ -24,7 +23,7 @@ from retain.evaluate.results import write_items
 from retain.evaluate.run import run as ask
 from retain.evaluate.samples import samples
 from retain.model import cache
-from retain.steps.durable import write_file
+from retain.model.threads import first_threads
 from retain.steps.work import Work
 
 VERSION = 1
@@ -63,7 +62,8 @@ def run(
         quantisation=settings.get("quantisation"),
     )
     engine = open_engine(loaded.model, loaded.tokenizer, precision=settings["precision"])
-    with _threads(work.partial):
+    engine.scorer.below = _below(work, loaded.model)
+    with first_threads(work.partial) as num_threads:
         task = make_task(
             spec,
             engine,
@@ -75,12 +75,23 @@ def run(
         found = ask([task], engine, settings["num_fewshot"], ledger)
         if isinstance(task, ExampleTask) and spec["kind"] == "phase":
             _write(work.output / "samples.json", samples(task, ledger))
-        threads = torch.get_num_threads()
     write_items(found.items, work.output / "items.parquet")
     _write(work.output / "scores.json", found.scores)
     _note(work, engine, found.notes)
-    work.note(threads=threads, device=str(loaded.device), precision=loaded.precision)
+    work.note(threads=num_threads, device=str(loaded.device), precision=loaded.precision)
     work.note(seconds=monotonic() - started, num_items=len(found.items))
+
+
+def _below(work: Work, model: Any) -> Below | None:
+    """What was kept of the lowest blocks, if none of them moved since."""
+    if "boundary" not in work.step.inputs:
+        return None
+    facts = json.loads(work.input("boundary", FACTS).read_text("utf-8"))
+    roles = [role for role in work.step.inputs if role.startswith("trainable:")]
+    depth = lowest_depth(model, [work.input(role, "trainable.json") for role in roles])
+    if facts["depth"] and depth >= facts["depth"]:
+        return Below(model, facts["depth"], work.input("boundary"))
+    return None
 
 
 def _note(work: Work, engine: Engine, notes: list[str]) -> None:
@@ -88,31 +99,6 @@ def _note(work: Work, engine: Engine, notes: list[str]) -> None:
     work.note(path=engine.scorer.path, num_truncated=engine.num_truncated, notes=list(notes))
     for note in notes:
         work.event("note", text=note)
-
-
-@contextmanager
-def _threads(partial: Path) -> Iterator[None]:
-    """Inside, torch computes with the threads the step was first started with."""
-    memo = partial / "threads.json"
-    before = torch.get_num_threads()
-    first = _remembered(memo)
-    if first is None:
-        write_file(memo, json.dumps(before))
-    else:
-        torch.set_num_threads(first)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _remembered(memo: Path) -> int | None:
-    """The number in a memo; None if there is none or it is torn."""
-    try:
-        number = json.loads(memo.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return number if type(number) is int and number > 0 else None
 
 
 def _write(path: Path, content: Any) -> None:

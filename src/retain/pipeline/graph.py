@@ -12,6 +12,7 @@ from typing import Any
 
 from retain.evaluate.identity import identity_of
 from retain.methods.base import Method, MixSource, Past, Source, overrides
+from retain.pipeline.frozen import IN_TRAINING, Frozen, keeps_states, still_frozen
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
 from retain.recipe import Cell, CellPhase, Phase, Train
@@ -19,15 +20,13 @@ from retain.recipe.train import OF_ADAPTERS
 from retain.steps.step import Step, as_name
 
 NEW = "new"
-IN_TRAINING = ("prepare", "penalty", "project", "after_step")
-"""Hooks that act inside the train step."""
 NOT_OF_TRAINING = (
     "num_train_epochs", "max_steps", "batch_size", "batch_tokens", "max_length", "packing",
     "completion_only_loss",
 )  # fmt: skip
 """Training settings that shape the mix alone: the train step sees them through it."""
-NOT_OF_RESULTS = ("save_steps",)
-"""Training settings that change no result."""
+NOT_OF_RESULTS = ("save_steps", "boundary_cache")
+"""Training settings that change no result; what is kept at a boundary shows among the inputs."""
 
 
 @dataclass(frozen=True)
@@ -189,10 +188,14 @@ class _Builder:
         model: Step | None = None
         memories: dict[str, Step] = {}
         checkpoints: dict[str, Step] = {}
+        frozen: Frozen | None = None
         for position, planned in enumerate(cell.phases):
             mix = self.mix(cell, planned, Past(phases=tuple(checkpoints)))
             choice = self.trainable(cell, planned, model, checkpoints)
-            train = self.train(cell, planned, mix, model, choice, memories)
+            kept = {"boundary": self.boundary(cell, planned, mix, model, choice)}
+            kept |= {"trainable": choice, "model": model}
+            frozen = still_frozen(frozen, cell.phases[position:], model, choice)
+            train = self.train(cell, planned, mix, kept, memories)
             model = self.finish(cell, planned, train, checkpoints)
             checkpoints[planned.name] = model
             memories |= self.remember(cell, position, mix, model)
@@ -203,7 +206,7 @@ class _Builder:
                 train=train,
                 mix=mix,
                 model=model,
-                evaluations=self.evaluations(cell, f"{planned.name}-{cell.arm}", model),
+                evaluations=self.evaluations(cell, f"{planned.name}-{cell.arm}", model, frozen),
                 planned=planned,
             )
 
@@ -262,13 +265,32 @@ class _Builder:
         name = f"{planned.name}-{cell.arm}"
         return self.add("trainable", name, settings, inputs=inputs, files=files)
 
-    def train(
+    def boundary(
         self,
         cell: Cell,
         planned: CellPhase,
         mix: Step,
         model: Step | None,
         choice: Step | None,
+    ) -> Step | None:
+        """What the blocks that do not move make of the mix, where it is worth keeping."""
+        if choice is None or not keeps_states(planned):
+            return None
+        precision = self.resolved.precision(planned.train.precision)
+        settings = {"precision": precision, "stored": precision}
+        inputs = {"mix": mix, "trainable": choice}
+        if model is not None:
+            inputs["model"] = model
+        files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
+        name = f"{planned.name}-{cell.arm}"
+        return self.add("boundary", name, settings, inputs=inputs, files=files)
+
+    def train(
+        self,
+        cell: Cell,
+        planned: CellPhase,
+        mix: Step,
+        start: Mapping[str, Step | None],
         memories: Mapping[str, Step],
     ) -> Step:
         acting = [m for m in planned.methods if any(overrides(m, hook) for hook in IN_TRAINING)]
@@ -285,15 +307,11 @@ class _Builder:
         }
         if acting:  # their draws are named after the phase
             settings["phase"] = planned.name
-        inputs = {"mix": mix}
-        if model is not None:
-            inputs["model"] = model
-        if choice is not None:
-            inputs["trainable"] = choice
+        inputs = {"mix": mix} | {role: step for role, step in start.items() if step is not None}
         if any(overrides(m, "penalty") or overrides(m, "project") or overrides(m, "after_step")
                for m in acting):  # fmt: skip
             inputs |= memories
-        files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
+        files = {} if "model" in inputs else {"model": self.resolved.model(cell)["sha256"]}
         written = [
             phase.train for phase in self.resolved.recipe.phases if phase.name == planned.name
         ]
@@ -351,13 +369,17 @@ class _Builder:
 
     # ------------------------------------------------------------ scores
 
-    def evaluations(self, cell: Cell, name: str, model: Step | None) -> dict[str, Step]:
-        return {
-            task: self.evaluation(cell, name, model, task)
-            for task in self.resolved.scored[cell.variant]
-        }
+    def evaluations(
+        self, cell: Cell, name: str, model: Step | None, frozen: Frozen | None = None
+    ) -> dict[str, Step]:
+        found = {}
+        for task in self.resolved.scored[cell.variant]:
+            found[task] = self.evaluation(cell, name, model, task, frozen)
+        return found
 
-    def evaluation(self, cell: Cell, name: str, model: Step | None, task: str) -> Step:
+    def evaluation(
+        self, cell: Cell, name: str, model: Step | None, task: str, frozen: Frozen | None
+    ) -> Step:
         spec = self.resolved.tasks[task]
         evaluate = cell.recipe.evaluate
         settings = {
@@ -376,7 +398,30 @@ class _Builder:
             inputs["data"] = self.data[cell.variant, task.removeprefix("phase:")]
         files = {} if model is not None else {"model": self.resolved.model(cell)["sha256"]}
         step_name = f"{task.removeprefix('phase:')}-{name}"
+        if frozen is not None and spec.get("output_type") != "generate_until":
+            inputs["boundary"] = self.task_boundary(cell, step_name, settings, inputs, frozen)
+            for number, choice in enumerate(frozen.choices):
+                inputs[f"trainable:{number}"] = choice
         return self.add("evaluate", step_name, settings, inputs=inputs, files=files)
+
+    def task_boundary(
+        self,
+        cell: Cell,
+        name: str,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Step],
+        frozen: Frozen,
+    ) -> Step:
+        """What blocks that stay frozen over several phases make of all that a task scores."""
+        read = {role: step for role, step in inputs.items() if role != "model"}
+        read["trainable"] = frozen.choices[0]
+        files = {}
+        if frozen.start is None:
+            files["model"] = self.resolved.model(cell)["sha256"]
+        else:
+            read["model"] = frozen.start
+        settings = {**settings, "stored": settings["precision"]}
+        return self.add("task_boundary", name, settings, inputs=read, files=files)
 
 
 def generator(seed: int, *names: str) -> Random:

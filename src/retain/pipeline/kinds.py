@@ -25,8 +25,10 @@ KINDS = {
     "mix": Kind(1, "retain.data.mix_step:run"),
     "leak": Kind(1, "retain.pipeline.runners:check_leak"),
     "trainable": Kind(1, "retain.train.trainable_step:run"),
+    "boundary": Kind(1, "retain.train.boundary_step:run"),
     "train": Kind(1, "retain.train.step:run"),
     "remember": Kind(1, "retain.train.remember_step:run"),
     "finish": Kind(1, "retain.train.finish_step:run"),
+    "task_boundary": Kind(1, "retain.evaluate.boundary_step:run"),
     "evaluate": Kind(2, "retain.evaluate.step:run"),
 }

@@ -48,13 +48,15 @@ class Runners:
                     save_steps=self._graph.save_steps[work.step],
                     card=self._card(work),
                 )
+            case "boundary":
+                run(work, base=self._base(work))
             case "finish":
                 [method] = methods_of(work)
                 run(work, base=self._base(work), method=method, card=self._card(work))
             case "trainable" | "remember":
                 [method] = methods_of(work)
                 run(work, base=self._base(work), method=method)
-            case "evaluate":
+            case "evaluate" | "task_boundary":
                 data = work.input("data") if "data" in work.step.inputs else None
                 spec = self._resolved.tasks[work.step.settings["task"]["name"]]
                 run(work, model_folder=self._model(work), data_folder=data, spec=spec)

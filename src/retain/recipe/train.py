@@ -118,6 +118,8 @@ class Train(Part):
     """Longest gradient; longer ones are scaled down. 0 leaves them."""
     gradient_checkpointing: Flag = False
     """Compute activations twice, to hold fewer: less memory, a third more time."""
+    boundary_cache: Flag | None = None
+    """Keep what frozen lowest blocks give, computed once; none: where a frozen phase has epochs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the arithmetic; `auto` asks a short probe of the machine. Weights stay fp32."""
     save_steps: Whole | None = Field(default=None, ge=1)

@@ -52,6 +52,7 @@ class Phase:
         recomputed: Whether activations are computed again in the backward pass.
         adapter_parameters: Numbers in the adapter that moves instead; 0 without one.
         quantised: Whether the weights below it have 4 bits.
+        kept_blocks: Lowest blocks whose output is kept and not computed here.
     """
 
     num_steps: int
@@ -64,6 +65,7 @@ class Phase:
     recomputed: bool = False
     adapter_parameters: int = 0
     quantised: bool = False
+    kept_blocks: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def training_flops(facts: Facts, phase: Phase) -> float:
     attention = 2 * facts.attention_size * phase.sequence_tokens
     lowest = 0 if phase.adapter_parameters else _lowest_block(facts, moving)
     above = facts.num_layers - lowest  # blocks that the backward pass goes through
-    forward = facts.num_layers * (2 * per_block + attention)
+    forward = (facts.num_layers - phase.kept_blocks) * (2 * per_block + attention)
     backward = above * (2 * per_block + 2 * attention)
     backward += 2 * sum(place.size for place in moving.values() if place.part == "block")
     backward += 4 * phase.adapter_parameters  # forward too

@@ -10,11 +10,12 @@ Shapes: T tokens of a row, R positions that predict a trained token, D width, V 
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,8 +27,12 @@ from retain.errors import ModelError
 from retain.methods.base import Batch
 from retain.model.adapters import plain
 from retain.model.attention import tree_attention
+from retain.model.boundary import Boundary
 from retain.model.layout import Layout
 from retain.train.stream import Row
+
+if TYPE_CHECKING:
+    from retain.train.below import Below
 
 TOLERANCE = 1e-4  # of a log-probability, float32
 CHECK_TOKENS = (5, 23, 11)
@@ -61,18 +66,27 @@ class Forward:
         packed: Whether sequences may share a row.
         decoder: The model below its head.
         head: States R D to logits R V, with whatever the family does around the projection.
+        below: What the lowest blocks make of rows, where it is known and need not be computed.
     """
 
     model: Any
     packed: bool
     decoder: Any = field(repr=False)
     head: Head = field(repr=False)
+    below: "Below | None" = None
 
     def attention(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
         """The context for everything done with the row, its backward pass included."""
         if not self.packed:
             return nullcontext()
         return tree_attention(self.model, Layout.of_documents([row.num_tokens for row in rows]))
+
+    @contextmanager
+    def around(self, rows: Sequence[Row]) -> Iterator[None]:
+        """The same, with what is known of the rows given to the model."""
+        below = self.below.given(self.model, rows) if self.below else nullcontext()
+        with self.attention(rows), below:
+            yield
 
     def batch(self, rows: Sequence[Row]) -> Batch:
         """The sequences as the model takes them, on its device."""
@@ -82,6 +96,13 @@ class Forward:
         """States T D before the head."""
         states: Tensor = self.decoder(**batch.inputs, use_cache=False).last_hidden_state
         return states[0]
+
+    def states_below(self, boundary: Boundary, rows: Sequence[Row]) -> Tensor:
+        """States T D of the rows where they leave the lowest blocks."""
+        batch = self.batch(rows)
+        with self.attention(rows):
+            call = partial(self.decoder, **batch.inputs, use_cache=False)
+            return boundary.take(call)[0]
 
     @property
     def vocab_size(self) -> int:

@@ -1,7 +1,7 @@
 """The training loop of one phase, top to bottom."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -16,6 +16,7 @@ from retain.methods.base import Memory
 from retain.model.memory import is_out_of_memory
 from retain.steps.memory import give_back_memory
 from retain.steps.work import Work
+from retain.train import below
 from retain.train import snapshot as snapshots
 from retain.train.forward import make_forward
 from retain.train.hooks import Gradients, Hooks
@@ -83,6 +84,10 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
     forward = make_forward(model, stream.longest_tokens)
     if not forward.packed:
         work.event("one by one", reason="packed sequences give other results with this model")
+    if stream.below:
+        first = next(row for row in stream.steps[0] if row.num_trained_tokens)
+        below.check(forward, stream.below, [first], settings.precision)
+        forward = replace(forward, below=stream.below)
     objective = Objective(forward, hooks, settings.precision)
     optimizer = make_optimizer(parameters, settings)
     pace = Pace(settings.save_steps, 3 * sum(p.nbytes for p in parameters.values()))

@@ -51,7 +51,7 @@ class Objective:
         """
         batch = self.forward.batch(rows)
         device = batch.targets.device
-        with self.forward.attention(rows), autocast(self.precision, device):
+        with self.forward.around(rows), autocast(self.precision, device):
             hidden_TD = self.forward.hidden(batch)
             leaf_TD = hidden_TD.detach().requires_grad_()
             loss = self._head_backward(batch, leaf_TD, step_weight)

@@ -1,13 +1,13 @@
 """Steps of kind ``train``: one phase, from the model it starts with to the model it leaves.
 
 Inputs: ``mix`` (stream.parquet); ``model`` (the train or finish step before, absent in a first
-phase); ``trainable`` and ``memory:<...>`` where methods ask for them.
+phase); ``boundary`` where what frozen blocks make is kept; ``trainable`` and ``memory:<...>`` where
+methods ask for them.
 Output: ``model/``, ``curve.jsonl``, ``facts.json``.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
@@ -20,7 +20,9 @@ from retain.model import cache
 from retain.model.adapters import is_adapted
 from retain.model.load import Loaded
 from retain.model.save import save, save_adapter
+from retain.model.threads import threads
 from retain.steps.work import Work
+from retain.train.below import read_below
 from retain.train.card import CardFacts, model_card
 from retain.train.hooks import Hooks
 from retain.train.loop import Point, train_phase
@@ -65,6 +67,7 @@ def run(
     start = start_folder(work, base)
     loaded = cache.take(start, precision=settings.precision, device=device)
     check_stream(stream, loaded.vocab_size, loaded.context_tokens)
+    stream = replace(stream, below=read_below(work, loaded.device))
 
     hooks = Hooks(
         methods=tuple(methods),
@@ -82,7 +85,7 @@ def run(
     made = make_plan(settings, activation_bytes(loaded.model), loaded.device)
     plan = fixed_plan(work.partial, made)
     started = monotonic()
-    with _threads(plan.num_threads):
+    with threads(plan.num_threads):
         curve = train_phase(loaded.model, stream, settings, hooks, plan, work)
 
     facts = {
@@ -125,17 +128,6 @@ def _trainable_names(work: Work) -> list[str] | None:
 def _unfrozen(model: torch.nn.Module) -> list[str]:
     """What a method's ``prepare`` left to move: everything, or an adapter it added."""
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    """Inside, torch computes with the threads the phase was started with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _card(work: Work, facts: Mapping[str, Any], card: CardFacts) -> str:

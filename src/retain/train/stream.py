@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retain.errors import TrainingError
 from retain.methods.base import Tokenised
+
+if TYPE_CHECKING:
+    from retain.train.below import Below
 
 COLUMNS = ("step", "example_id", "source", "input_ids", "trained", "weight")
 
@@ -46,9 +49,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Stream:
-    """All optimizer steps of a phase: the rows of each, in order."""
+    """All optimizer steps of a phase: the rows of each, in order.
+
+    Attributes:
+        steps: The rows.
+        below: What the lowest blocks make of them, where it was kept.
+    """
 
     steps: tuple[tuple[Row, ...], ...]
+    below: "Below | None" = None
 
     @cached_property
     def num_tokens(self) -> int:
