@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from retain.errors import RetainError
 from retain.execute import carry_out
 from retain.methods import from_spec
-from retain.methods.base import History
+from retain.methods.base import History, Past
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
 from retain.pipeline.runners import Runners
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from retain.model.facts import Facts
     from retain.train.estimate import Cost, Rates
 
-OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0}
+OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0}
 """Beside the arithmetic: opening a model, saving it, loading lm-eval."""
 UNKNOWN_ITEMS, UNKNOWN_TOKENS = 500, 150
 """Items of a task whose data is not at hand, and tokens of one."""
@@ -36,6 +36,9 @@ CHARACTERS_PER_TOKEN = 4.0
 GENERATED = (64, 64)
 """Items whose answers are written out, and tokens of an answer."""
 SAMPLE_TOKENS = 3 * 48
+ANSWER_TOKENS, AT_A_TIME = 128, 8
+"""Tokens of a rehearsed answer; how much faster many are written than one."""
+SIFT = "sift"
 NUM_MEASURED = 100
 """Held-out examples whose tokens are counted."""
 
@@ -126,7 +129,7 @@ class _Estimator:
 
     def plan(self) -> Plan:
         new = [step for step in self.graph.steps if not self.store.finished(step)]
-        wanted = [step for step in new if step.kind in ("data", "mix")]
+        wanted = [_without_corpora(step)[0] for step in new if step.kind in ("data", "mix")]
         if wanted:
             journal = Journal(self.folder / "journal.jsonl")
             runners = Runners(self.resolved, self.graph)
@@ -150,6 +153,8 @@ class _Estimator:
         if row is not None and step.kind in ("evaluate", "boundary", "task_boundary"):
             made: Line = getattr(self, step.kind)(step, row)
             return made
+        if row is not None and step.kind == "rehearse":
+            return self.rehearse(step, row)
         if row is not None and step.kind in ("remember", "finish"):
             facts = self.facts(row)
             disk = 4 * facts.num_parameters
@@ -164,7 +169,7 @@ class _Estimator:
 
         assert row.mix is not None
         assert row.planned is not None
-        mix = _read(self.open(row.mix, "facts.json"))
+        mix = self.mix_facts(row.mix)
         facts, precision = self.facts(row), step.settings["precision"]
         adapter_parameters = self.adapter_parameters(step, row)
         moving = self.moving(step, facts) if not adapter_parameters else set()
@@ -199,7 +204,7 @@ class _Estimator:
     def boundary(self, step: Step, row: Row) -> Line:
         """What frozen blocks make of a mix, each distinct sequence once."""
         assert row.planned is not None
-        mix = _read(self.open(step.inputs["mix"], "facts.json"))
+        mix = self.mix_facts(step.inputs["mix"])
         epochs = max(1.0, row.planned.train.num_train_epochs or 1.0)
         return self.states(step, row, int(mix["num_tokens"] / epochs), self.part_below(step, row))
 
@@ -221,6 +226,34 @@ class _Estimator:
             seconds=seconds + OVERHEAD_SECONDS["evaluate"],
             memory_bytes=4 * facts.num_parameters + 10**9,
             disk_bytes=size_bytes(tokens, facts.hidden_size, stored) if part else 0,
+        )
+
+    def mix_facts(self, mix: Step) -> dict[str, Any]:
+        """Steps, examples and tokens of a mix; what is not written yet is counted by its share."""
+        if self.store.finished(mix):
+            found: dict[str, Any] = _read(self.store.open(mix, "facts.json"))
+            return found
+        plain, factor = _without_corpora(mix)
+        facts: dict[str, Any] = _read(self.open(plain, "facts.json"))
+        for key in ("num_examples", "num_tokens", "trained_tokens"):
+            facts[key] = int(factor * facts[key])
+        return facts
+
+    def rehearse(self, step: Step, row: Row) -> Line:
+        """A corpus: what it shall have, and as much again that filters remove."""
+        facts, precision = self.facts(row), step.settings["precision"]
+        corpus = from_spec(step.settings["methods"][0]).rehearse(Past())
+        assert corpus is not None
+        kept = corpus.num_tokens or corpus.full_size * ANSWER_TOKENS
+        rates = self.rate(facts, precision)
+        per_token = 4 * facts.num_parameters / (rates.bandwidth_gb_per_s * 1e9) + 0.02
+        return Line(
+            step=step,
+            is_cached=False,
+            tokens=2 * kept,
+            seconds=2 * kept * per_token / AT_A_TIME + OVERHEAD_SECONDS["evaluate"],
+            memory_bytes=4 * facts.num_parameters + 10**9,
+            disk_bytes=10 * kept,
         )
 
     def evaluate(self, step: Step, row: Row) -> Line:
@@ -403,11 +436,28 @@ class _Unread(Mapping[str, Any]):
 
 
 def _steps_of(row: Row) -> Iterator[Step]:
-    for step in (row.train, row.model, *row.evaluations.values()):
+    corpora = [one for one in row.mix.inputs.values() if one.kind == SIFT] if row.mix else []
+    written = [one.inputs["written"] for one in corpora]
+    for step in (row.train, row.model, *written, *row.evaluations.values()):
         if step is not None:
             yield step
         if step is not None and "boundary" in step.inputs:
             yield step.inputs["boundary"]
+
+
+def _without_corpora(mix: Step) -> tuple[Step, float]:
+    """A mix without what a model has yet to write, and how much larger the whole one is."""
+    corpora = {role for role, step in mix.inputs.items() if step.kind == SIFT}
+    if not corpora:
+        return mix, 1.0
+    left = [one for one in mix.settings["sources"] if one["role"] not in corpora]
+    gone = [one for one in mix.settings["sources"] if one["role"] in corpora]
+    of_mix = sum(one["share"] for one in gone if one.get("share_base") == "final_mix")
+    of_new = sum(one["share"] for one in gone if one.get("share_base") == "new_data")
+    inputs = {role: step for role, step in mix.inputs.items() if role not in corpora}
+    settings = {**mix.settings, "sources": left}
+    plain = Step("mix", mix.name, mix.version, settings, inputs=inputs, files=mix.files)
+    return plain, (1 + of_new) / (1 - of_mix)
 
 
 def _embedded_tokens(spec: Mapping[str, Any], limit: int | None) -> tuple[int, int, int]:

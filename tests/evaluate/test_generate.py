@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from retain.decode import writer
 from retain.decode.live import LiveBatch
 from retain.errors import Interrupted, TaskError
 from retain.evaluate import generate
@@ -20,9 +21,9 @@ def prompts(options, texts=TEXTS):
 
 
 def test_answers_do_not_depend_on_the_batch(engine):
-    engine.generator.num_slots = 1
+    engine.generator.writer.num_slots = 1
     alone = engine.generate(prompts(GREEDY))
-    engine.generator.num_slots = 3
+    engine.generator.writer.num_slots = 3
     assert engine.generate(prompts(GREEDY)) == alone
     assert engine.generate(prompts(GREEDY, TEXTS[::-1])) == alone[::-1]
 
@@ -81,13 +82,13 @@ def test_a_stopped_generation_goes_on_with_what_it_has(engine, tmp_path, monkeyp
         engine.generate(prompts(GREEDY), ledger)
     assert done == [2]
     asked = []
-    write = generate.write
+    write = writer.write
 
     def counted(model, writings, *options):
         asked.extend(writings)
         write(model, writings, *options)
 
-    monkeypatch.setattr(generate, "write", counted)
+    monkeypatch.setattr(writer, "write", counted)
     assert engine.generate(prompts(GREEDY), Ledger(tmp_path)) == whole
     assert len(asked) == len(TEXTS) - 2
 
@@ -142,7 +143,7 @@ def test_where_memory_runs_out_fewer_are_written_at_a_time(engine, monkeypatch):
 
     monkeypatch.setattr(LiveBatch, "step", limited)
     assert engine.generate(prompts(GREEDY)) == expected
-    assert engine.generator.num_slots == 2
+    assert engine.generator.writer.num_slots == 2
     assert "out of memory: going on with 2 answers at a time" in engine.generator.notes
 
 

@@ -257,3 +257,61 @@ def test_how_what_is_frozen_is_kept_changes_nothing_in_other_arms(values):
     for index in (1, 2, 3):
         one, other = row(frozen(values), "none", index), row(without, "none", index)
         assert (one.train, one.evaluations) == (other.train, other.evaluations)
+
+
+# ---------------------------------------------------------------- what a model writes
+
+ANSWERS = {"method": "generative_replay", "prompts": "past", "num_documents": 8}
+
+
+def with_arms(values, **arms):
+    return values | {"arms": {"none": [], **arms}}
+
+
+def test_shares_and_arms_that_ask_the_same_share_one_corpus(values):
+    arms = {"five": [{**ANSWERS, "share": 0.05}], "ten": [{**ANSWERS, "share": 0.1}]}
+    arms["both"] = [*arms["five"], {"method": "freeze", "num_layers": 1}]
+    found = graph(with_arms(values, **arms))
+    [corpus] = steps(found, "rehearse")
+    assert len(steps(found, "sift")) == 1
+    assert set(corpus.inputs) == {"past:skill", "model"}
+    assert corpus.inputs["model"] == row(found, "none", 1).train
+    for arm in arms:
+        assert set(row(found, arm, 2).mix.inputs) == {"new", "rehearsed:generative_replay"}
+    assert row(found, "five", 2).mix != row(found, "ten", 2).mix
+    assert row(found, "both", 2).mix == row(found, "five", 2).mix
+
+
+def test_what_is_scored_and_trained_later_leaves_no_trace_in_what_is_written(values):
+    arms = {"answers": [ANSWERS]}
+    before = graph(with_arms(values, **arms))
+    changed = with_arms(values, **arms) | {"evaluate": {"tasks": ["phases", "embedded_piqa"]}}
+    after = graph(changed, "phases.text.train.learning_rate=3e-4")
+    assert steps(before, "rehearse") == steps(after, "rehearse")
+    assert steps(before, "sift") != steps(after, "sift")
+
+
+def test_the_base_model_may_write_and_prompts_may_come_from_a_file(values, tmp_path):
+    prompts = str(tmp_path / "old.jsonl")
+    base = [{**ANSWERS, "prompts": prompts, "writer": "base"}]
+    [corpus] = steps(graph(with_arms(values, base=base)), "rehearse")
+    assert set(corpus.inputs) == {"extra:generative_replay-prompts"}
+    assert set(corpus.files) == {"model"}
+
+
+def test_corpora_of_three_phases_accumulate(values, tmp_path):
+    third = values["phases"][0] | {"name": "third", "data": str(tmp_path / "old.jsonl")}
+    three = values | {"phases": [*values["phases"], third]}
+    arm = [{**ANSWERS, "prompts": "new", "corpora": "accumulate"}]
+    found = graph(with_arms(three, answers=arm))
+    assert len(steps(found, "rehearse")) == 2
+    assert set(row(found, "answers", 3).mix.inputs) == {
+        "new",
+        "rehearsed:generative_replay@1",
+        "rehearsed:generative_replay",
+    }
+
+
+def test_prompts_of_the_past_in_a_first_phase_are_refused(values):
+    with pytest.raises(RetainError, match="generative_replay needs a past"):
+        graph(with_arms(values, answers=[{**ANSWERS, "phases": "all"}]))

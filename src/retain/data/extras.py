@@ -181,7 +181,9 @@ class Drawer:
                 f"{found}{times}, which reaches {extra.share * found / asked:.3g}"
             )
         if not extra.allow_fewer:
-            raise DataError(f"{text}. Ask for less, give more data, or set allow_fewer: true.")
+            more = "have more written (num_documents, num_tokens)"
+            more = more if extra.role.startswith("rehearsed:") else "give more data"
+            raise DataError(f"{text}. Ask for less, {more}, or set allow_fewer: true.")
         return text
 
 

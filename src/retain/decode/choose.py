@@ -13,6 +13,8 @@ from torch import Tensor
 
 from retain.decode.live import Writing
 
+FIRST = 1024  # likeliest tokens that are sorted first; they nearly always decide
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -35,18 +37,47 @@ class Sampling:
         if self.temperature == 0:
             greedy: list[int] = logits_BV.argmax(-1).tolist()
             return greedy
-        size = min(self.top_k or logits_BV.shape[-1], logits_BV.shape[-1])
-        scores_BK, tokens_BK = (logits_BV.double() / self.temperature).topk(size)  # in order
-        probabilities_BK = scores_BK.softmax(-1)
-        before_BK = probabilities_BK.cumsum(-1) - probabilities_BK
-        probabilities_BK = probabilities_BK.masked_fill(before_BK >= self.top_p, 0.0)
-        sums_BK = probabilities_BK.cumsum(-1)
         noise = [uniform(self.seed, one.key, len(one.written)) for one in writings]
-        noise_B1 = torch.tensor(noise, dtype=torch.float64, device=logits_BV.device)[:, None]
-        place_B1 = torch.searchsorted(sums_BK, noise_B1 * sums_BK[:, -1:], right=True)
-        place_B1 = place_B1.clamp_max(size - 1)
-        drawn: list[int] = tokens_BK.gather(-1, place_B1)[:, 0].tolist()
+        noise_B = torch.tensor(noise, dtype=torch.float64, device=logits_BV.device)
+        scores_BV = logits_BV.double() / self.temperature
+        if self.top_k is not None:
+            scores_BK, tokens_BK = scores_BV.topk(min(self.top_k, scores_BV.shape[-1]))
+            places_B = self._places(scores_BK.softmax(-1), noise_B)
+            drawn_B = tokens_BK.gather(-1, places_B[:, None])[:, 0]
+        else:
+            drawn_B = self._from_all(scores_BV, noise_B)
+        drawn: list[int] = drawn_B.tolist()
         return drawn
+
+    def _from_all(self, scores_BV: Tensor, noise_B: Tensor) -> Tensor:
+        """Tokens drawn where no ``top_k`` is set.
+
+        Only the likeliest are sorted; all of them in those rows alone where that does not decide.
+        """
+        first = min(FIRST, scores_BV.shape[-1])
+        scores_BK, tokens_BK = scores_BV.topk(first)
+        probabilities_BK = (scores_BK - scores_BV.logsumexp(-1, keepdim=True)).exp()
+        mass_B = probabilities_BK.sum(-1)
+        if self.top_p < 1:
+            is_sure_B = mass_B >= self.top_p
+            places_B = self._places(probabilities_BK, noise_B)
+        else:
+            is_sure_B = noise_B < mass_B
+            places_B = self._places(probabilities_BK, noise_B / mass_B)
+        drawn_B = tokens_BK.gather(-1, places_B[:, None])[:, 0]
+        if first < scores_BV.shape[-1] and not bool(is_sure_B.all()):
+            rest_RV, tokens_RV = scores_BV[~is_sure_B].sort(-1, descending=True)
+            places_R = self._places(rest_RV.softmax(-1), noise_B[~is_sure_B])
+            drawn_B[~is_sure_B] = tokens_RV.gather(-1, places_R[:, None])[:, 0]
+        return drawn_B
+
+    def _places(self, probabilities_BK: Tensor, noise_B: Tensor) -> Tensor:
+        """Where in each row, likeliest first, the noise falls; in the part that ``top_p`` keeps."""
+        before_BK = probabilities_BK.cumsum(-1) - probabilities_BK
+        sums_BK = probabilities_BK.masked_fill(before_BK >= self.top_p, 0.0).cumsum(-1)
+        aim_B1 = noise_B.clamp_max(1.0)[:, None] * sums_BK[:, -1:]
+        places_B1 = torch.searchsorted(sums_BK, aim_B1, right=True)
+        return places_B1.clamp_max(probabilities_BK.shape[-1] - 1)[:, 0]
 
 
 def uniform(seed: int, key: str, position: int) -> float:

@@ -10,9 +10,7 @@ from retain.evaluate.generate import Generator, Prompt
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.scorer import BUDGET_TOKENS, Scorer
 from retain.evaluate.tokens import Encoder
-
-DEFAULT_MAX_LENGTH = 2048  # the harness's, where neither model nor tokenizer names one
-UNSET = 10**9  # tokenizers without a limit name a number beyond this
+from retain.model.length import model_length
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,3 @@ class Engine:
     def num_truncated(self) -> int:
         """Contexts cut so far because the model cannot read them whole."""
         return self.scorer.num_truncated + self.generator.num_truncated
-
-
-def model_length(model: Any, tokenizer: Any) -> int:
-    """What a model reads, in tokens, by the harness's rule (``resolve_max_length``)."""
-    config = model.config.get_text_config()
-    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
-        value = getattr(config, name, None)
-        if value is not None:
-            return int(value)
-    limit = getattr(tokenizer, "model_max_length", None)
-    return int(limit) if limit is not None and limit < UNSET else DEFAULT_MAX_LENGTH

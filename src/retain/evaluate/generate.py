@@ -7,7 +7,7 @@ batch does not fit, and options that it does not have, go through ``transformers
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -15,27 +15,20 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
 
 from retain.decode.choose import Sampling
-from retain.decode.live import Trial, Writing, tried, write
+from retain.decode.live import Writing
 from retain.decode.prefix_tree import Tokens
+from retain.decode.writer import BATCH_SIZE, Ends, Writer, end_tokens
 from retain.errors import Interrupted, TaskError
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.tokens import Encoder
-from retain.model.attention import longest_window
-from retain.model.head import evaluating
-from retain.model.memory import is_out_of_memory
 
-BATCH_SIZE = 16  # of transformers.generate
 PORTION = 128  # answers between two saves, through the live batch
 MAX_NEW_TOKENS = 256  # the harness's default
 LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-TOLERANCE = 1e-4  # of a log-probability, fp32 weights
-TOLERANCE_HALF = 0.5  # 16-bit weights: of any token of the vocabulary
 SAMPLING = {"do_sample", "temperature", "top_k", "top_p"}
 LIVE, TRANSFORMERS = "live", "transformers"
-MARGIN = 24  # how much longer than a window the trial's prompts are, in tokens
 HARMLESS = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
     *("transformers_version", "max_length", "max_new_tokens", "use_cache", "cache_implementation"),
@@ -70,22 +63,26 @@ class Generator:
         encoder: Its tokenizer.
         max_length: What the model can read, in tokens.
         autocast: Makes the context in which the model is called.
-        num_slots: Answers written at a time; None takes what memory allows. Halved where it runs
-            out.
         seed: Where sampling noise comes from, with the prompt.
         num_truncated: Prompts so far that had to be cut.
-        notes: How answers are written and why, in words.
+        writer: Writes the tokens.
     """
 
     model: Any
     encoder: Encoder
     max_length: int
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-    num_slots: int | None = None
     seed: int = 0
     num_truncated: int = 0
-    notes: list[str] = field(default_factory=list)
-    _trial: Trial | None = None
+    writer: Writer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.model, self.encoder.tokenizer, self.max_length, self.autocast)
+
+    @property
+    def notes(self) -> list[str]:
+        """How answers are written and why, in words."""
+        return self.writer.notes
 
     def continuations(
         self, prompts: Sequence[Prompt], ledger: Ledger | None = None, name: str = "generating"
@@ -107,7 +104,7 @@ class Generator:
         identity = [
             [[tokens, prompt.options] for tokens, prompt in zip(encoded, prompts, strict=True)],
             [[way, portion] for way, portion in plan],
-            [self.num_slots, self.max_length, self.seed, torch.get_num_threads()],
+            [self.writer.num_slots, self.max_length, self.seed, torch.get_num_threads()],
         ]
         keys = _keys(encoded)
         kept = ledger or Ledger()
@@ -145,7 +142,7 @@ class Generator:
             way, size = LIVE, PORTION
             if reason := self._not_live(prompts[group[0]], max(len(encoded[i]) for i in group)):
                 way, size = TRANSFORMERS, BATCH_SIZE
-                self._say(f"answers written by transformers.generate because {reason}")
+                self.writer.say(f"answers written by transformers.generate because {reason}")
             ordered = sorted(group, key=lambda index: (-len(encoded[index]), index))
             plan += [(way, ordered[at : at + size]) for at in range(0, len(ordered), size)]
         return plan
@@ -158,20 +155,7 @@ class Generator:
         changed = self._config(options).to_diff_dict()
         if unknown := sorted(key for key in changed if key not in SAMPLING | HARMLESS):
             return f"{unknown[0]} is set"
-        if self._trial is None:
-            num_tokens = min(longest_window(self.model), longest) + MARGIN
-            with evaluating(self.model):
-                self._trial = tried(self.model, min(num_tokens, self.max_length - MARGIN))
-        half = next(self.model.parameters()).dtype in (torch.float16, torch.bfloat16)
-        if self._trial.fault:
-            return f"a live batch fails: {self._trial.fault}"
-        if self._trial.worst > (TOLERANCE_HALF if half else TOLERANCE):
-            return f"a live batch is off by {self._trial.worst:.2g} on random tokens"
-        return ""
-
-    def _say(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
+        return self.writer.why_not_live(longest)
 
     def _config(self, options: dict[str, Any]) -> Any:
         """The model's own settings of generation with what is asked for."""
@@ -198,20 +182,9 @@ class Generator:
                 self.seed,
             )
         rows = self._cut_left(prompts, encoded, limit)
-        ends = _Ends(self.encoder.tokenizer, until, _end_tokens(config, self.encoder.tokenizer))
-        assert self._trial is not None
-        num_slots = self.num_slots or self._trial.num_slots(max(map(len, rows)) + limit)
-        while True:
-            writings = [Writing(row, limit, ends, key) for row, key in zip(rows, keys, strict=True)]
-            try:
-                with evaluating(self.model), self.autocast():
-                    write(self.model, writings, sampling, num_slots, check_stop)
-                break
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or num_slots == 1:
-                    raise
-                self.num_slots = num_slots = num_slots // 2
-                self._say(f"out of memory: going on with {num_slots} answers at a time")
+        ends = Ends(self.encoder.tokenizer, until, end_tokens(config, self.encoder.tokenizer))
+        writings = [Writing(row, limit, ends, key) for row, key in zip(rows, keys, strict=True)]
+        self.writer.live(writings, sampling, check_stop)
         texts = self.encoder.tokenizer.batch_decode(
             [one.written for one in writings], skip_special_tokens=True
         )
@@ -233,81 +206,13 @@ class Generator:
     def _batch(self, prompts: list[Prompt], encoded: list[Tokens]) -> list[str]:
         limit, until, options = _settings(prompts[0].options, self._end_of_text())
         rows = self._cut_left(prompts, encoded, limit)
-        inputs_BL, mask_BL = self._padded(rows)
-        start = 1 if self.encoder.separate else inputs_BL.shape[1]
-        ends = _Ends(self.encoder.tokenizer, until)
-        stopping = StoppingCriteriaList([_Stopping(ends, start)])
-        seed = sha256(json.dumps([self.seed, rows]).encode()).digest()[:7]
-        with torch.random.fork_rng(), torch.no_grad(), self.autocast():
-            torch.manual_seed(int.from_bytes(seed))
-            output_BL = self.model.generate(
-                input_ids=inputs_BL,
-                attention_mask=mask_BL,
-                max_new_tokens=limit,
-                stopping_criteria=stopping,
-                pad_token_id=self._pad_token_id(),
-                **options,
-            )
-        written = self.encoder.tokenizer.batch_decode(
-            output_BL[:, start:].tolist(), skip_special_tokens=True
-        )
+        ends = Ends(self.encoder.tokenizer, until)
+        tokens = self.writer.by_transformers(rows, limit, ends, self.seed, **options)
+        written = self.encoder.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [_cut(text, until) for text in written]
-
-    def _padded(self, rows: list[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
-        length = max(map(len, rows))
-        pad = self._pad_token_id()
-        inputs = [[pad] * (length - len(row)) + list(row) for row in rows]
-        mask = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
-        device = self.model.device
-        return torch.tensor(inputs, device=device), torch.tensor(mask, device=device)
-
-    def _pad_token_id(self) -> int:
-        pad = self.encoder.tokenizer.pad_token_id
-        return int(self.encoder.tokenizer.eos_token_id if pad is None else pad)
 
     def _end_of_text(self) -> str:
         return str(self.encoder.tokenizer.decode([self.encoder.tokenizer.eos_token_id]))
-
-
-class _Stopping(StoppingCriteria):  # type: ignore[misc]
-    """Ends each sequence of ``transformers.generate`` by the rule of the live batch.
-
-    The harness does so for a batch of one; in its larger batches a sequence writes on until all
-    have ended, which shows where a stop string is a special token's.
-    """
-
-    def __init__(self, ends: "_Ends", start: int) -> None:
-        self.ends, self.start = ends, start
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        tails = input_ids[:, max(self.start, input_ids.shape[1] - self.ends.tail) :].tolist()
-        ended = [self.ends(tail) for tail in tails]
-        return torch.tensor(ended, device=input_ids.device)
-
-
-class _Ends:
-    """Whether what is written ends an answer: an end token, or a stop string, specials spelled."""
-
-    def __init__(
-        self, tokenizer: Any, until: list[str], end_tokens: Set[int] = frozenset()
-    ) -> None:
-        self.tokenizer, self.end_tokens = tokenizer, end_tokens
-        self.until = [text for text in until if text]
-        longest = max((len(text.encode()) for text in self.until), default=0)
-        self.tail = longest + 4  # tokens: each writes a byte at least
-
-    def __call__(self, written: list[int]) -> bool:
-        if written[-1] in self.end_tokens:
-            return True
-        text = self.tokenizer.decode(written[-self.tail :])
-        return any(stop in text for stop in self.until)
-
-
-def _end_tokens(config: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end a text, by the model's settings and its tokenizer."""
-    ends = config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
-    return set(ends) if isinstance(ends, list | tuple) else {int(ends)}
 
 
 def _keys(prompts: Sequence[Tokens]) -> list[str]:

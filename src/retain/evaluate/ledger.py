@@ -5,7 +5,6 @@ float so that reading gives the same bits, hence a resumed evaluation ends with 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retain.errors import Interrupted
+from retain.steps.lines import add_lines, whole_lines
 
 Batch = TypeVar("Batch")
 Progress = Callable[[float, float, str, str], None]
@@ -85,7 +85,7 @@ class Ledger:
             return {}
         digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         path = self._files[name] = self.folder / f"{name.replace(' ', '-')}.jsonl"
-        lines = list(_whole_lines(path))
+        lines = list(whole_lines(path))
         if lines and lines[0] == {"plan": digest}:
             return {line["batch"]: line["results"] for line in lines[1:]}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,29 +95,4 @@ class Ledger:
     def _keep(self, name: str, index: int, results: list[Any]) -> None:
         if self.folder is None:
             return
-        path = self._files[name]
-        line = json.dumps({"batch": index, "results": results}) + "\n"
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(line)
-            stream.flush()
-            os.fsync(stream.fileno())
-
-
-def _whole_lines(path: Path) -> Iterator[Any]:
-    """The lines of a file up to the first that is torn, which is cut off."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    good = 0
-    for line in content.splitlines(keepends=True):
-        try:
-            value = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            value = None
-        if value is None:
-            break
-        good += len(line)
-        yield value
-    if good < len(content):
-        with path.open("r+b") as stream:
-            stream.truncate(good)
+        add_lines(self._files[name], [{"batch": index, "results": results}])

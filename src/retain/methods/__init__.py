@@ -16,13 +16,15 @@ from retain.errors import RecipeError, did_you_mean
 from retain.methods.base import Method, overrides
 from retain.methods.experience_replay import ExperienceReplay
 from retain.methods.freeze import Freeze
+from retain.methods.generative_replay import GenerativeReplay
 from retain.methods.instruction_mixing import InstructionMixing
 from retain.methods.joint import Joint
 from retain.methods.none import Plain
 
 GROUP = "retain.methods"
 REGISTRY: dict[str, type[Method]] = {
-    method.name: method for method in (Plain, Joint, ExperienceReplay, InstructionMixing, Freeze)
+    method.name: method
+    for method in (Plain, Joint, ExperienceReplay, InstructionMixing, GenerativeReplay, Freeze)
 }
 
 __all__ = ["REGISTRY", "Method", "find", "from_spec", "known", "load", "overrides", "validate"]

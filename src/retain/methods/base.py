@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from retain.errors import RecipeError
+from retain.rehearse.corpus import Corpus
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,8 @@ ShareBase = Literal["final_mix", "new_data"]
 LossWeight = Literal["by_token", "by_example", "match_share"]
 MixSelect = Literal["any", "reservoir", "nearest", "farthest", "parallel"]
 
+OF_MIX = ("share", "share_of", "share_base", "loss_weight", "allow_fewer", "corpora")
+"""Keys that say what the mix does with a corpus: they leave no trace in the step that writes it."""
 HOOKS = (
     "plan",
     "rehearse",
@@ -229,27 +232,6 @@ class MixSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """What the model shall write about its own knowledge before a phase.
-
-    Attributes:
-        name: Its role in the mix is ``rehearsed:<name>``.
-        prompts: What generation starts from.
-        sampling: Sampling settings, transformers' names (``temperature``, ``top_p``, ...).
-        num_documents: Size; a share of 5 % reads a prefix of what 10 % reads.
-    """
-
-    name: str
-    prompts: tuple[str, ...]
-    sampling: Mapping[str, Json]
-    num_documents: int
-
-    def expand(self, node: str, rng: Random) -> tuple[str, ...]:
-        """Prompts that follow from one generated text (a tree); () makes a flat corpus."""
-        return ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Block:
     """One decoder block: its parameters' names by kind, with bias terms beside their weights."""
 
@@ -410,6 +392,10 @@ class Method:
         kept = {key: value for key, value in self.entry().items() if key != "phases"}
         return {**kept, "VERSION": self.VERSION}
 
+    def spec_of_corpus(self) -> dict[str, Any]:
+        """What enters the fingerprint of the step that writes its corpus."""
+        return {key: value for key, value in self.spec().items() if key not in OF_MIX}
+
     def data(self) -> Mapping[str, tuple[Source, ...]]:
         """Outside data it reads, by role in the mix; {} when it needs none but the phases'."""
         return {}
@@ -442,12 +428,13 @@ class Method:
 
     # -- before a phase, each in a step of its own or while its mix is built
 
-    def rehearse(self, model: str, context: Past) -> Corpus | None:
-        """The corpus that the model at the start of the phase shall write; None for none.
+    def rehearse(self, past: Past) -> Corpus | None:
+        """The corpus that a model shall write before the phase; None for none.
+
+        Called when the plan is made, and again when the step that writes it runs.
 
         Args:
-            model: How the model is referred to in the recipe (for its prompts' form).
-            context: The phases it has learnt.
+            past: The phases before this one.
         """
         return None
 
@@ -458,7 +445,8 @@ class Method:
 
         Args:
             past: The phases before this one.
-            rehearsed: Roles of corpora written for this phase.
+            rehearsed: Roles of the corpora that this method had written, oldest first; the last
+                is this phase's.
             rng: The method's own generator.
         """
         return ()
@@ -568,6 +556,41 @@ def overrides(method: Method, hook: str) -> bool:
     if hook not in HOOKS:
         raise ValueError(f"no hook '{hook}'; the hooks are {', '.join(HOOKS)}")
     return getattr(type(method), hook) is not getattr(Method, hook)
+
+
+def share_faults(share: float, share_base: ShareBase) -> list[tuple[str, str]]:
+    """What is wrong with a share: of the final mix it lies between 0 and 1, of new data above 0.
+
+    >>> share_faults(5, "final_mix")[0][1]
+    'must be above 0 and below 1; got 5 (a percentage is written as a fraction: 5 % is 0.05)'
+    """
+    if share_base == "final_mix" and not 0 < share < 1:
+        advice = " (a percentage is written as a fraction: 5 % is 0.05)" * (share >= 1)
+        return [("share", f"must be above 0 and below 1; got {share:g}{advice}")]
+    if not 0 < share < float("inf"):
+        return [("share", f"must be above 0; got {share:g}")]
+    return []
+
+
+def of_corpora(method: Any, rehearsed: Sequence[str]) -> tuple[MixSource, ...]:
+    """The sources of a method with the keys of ``OF_MIX``: its last corpus, or all of them alike.
+
+    Args:
+        method: ``corpora`` is ``replace`` (the last) or ``accumulate`` (all).
+        rehearsed: As in ``sources``.
+    """
+    roles = rehearsed if method.corpora == "accumulate" else rehearsed[-1:]
+    return tuple(
+        MixSource(
+            role=role,
+            share=method.share / len(roles),
+            share_of=method.share_of,
+            share_base=method.share_base,
+            loss_weight=method.loss_weight,
+            allow_fewer=method.allow_fewer,
+        )
+        for role in roles
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ from retain.methods.base import (
     ShareBase,
     ShareOf,
     Source,
+    share_faults,
 )
 
 Select = Literal["balanced", "all", "reservoir", "nearest", "farthest", "parallel"]
@@ -68,12 +69,7 @@ class ExperienceReplay(Method):
 
     def faults(self) -> list[tuple[str, str]]:
         """A share of the final mix lies between 0 and 1; of the new data it is above 0."""
-        faults = []
-        if self.share_base == "final_mix" and not 0 < self.share < 1:
-            advice = " (a percentage is written as a fraction: 5 % is 0.05)" * (self.share >= 1)
-            faults.append(("share", f"must be above 0 and below 1; got {self.share:g}{advice}"))
-        elif not 0 < self.share < float("inf"):
-            faults.append(("share", f"must be above 0; got {self.share:g}"))
+        faults = share_faults(self.share, self.share_base)
         if self.select == "reservoir" and (self.buffer_size is None or self.buffer_size < 1):
             text = f"select: reservoir needs a size of at least 1; got {self.buffer_size}"
             faults.append(("buffer_size", text))

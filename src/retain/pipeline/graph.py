@@ -12,6 +12,7 @@ from typing import Any
 
 from retain.evaluate.identity import identity_of
 from retain.methods.base import Method, MixSource, Past, Source, overrides
+from retain.pipeline.corpora import Corpora
 from retain.pipeline.frozen import IN_TRAINING, Frozen, keeps_states, still_frozen
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
@@ -121,7 +122,7 @@ class _Builder:
         for cell in self.resolved.cells:
             self.rows.extend(self.rows_of(cell))
         # what reads data alone comes first: its faults show before anything is trained
-        steps = tuple(sorted(self.steps, key=lambda step: step.kind not in ("data", "leak", "mix")))
+        steps = tuple(sorted(self.steps, key=lambda step: not _is_of_data(step)))
         rows = tuple(self.rows)
         return Graph(steps, rows, self.data, self.sources, self.save_steps, self.cards)
 
@@ -170,14 +171,15 @@ class _Builder:
         others = [step for step in stand_ins if step not in phases]
         inputs |= {f"past:{number}": step for number, step in enumerate(others)}
         settings = {
-            "tasks": [
-                identity_of(spec)
-                for spec in self.resolved.tasks.values()
-                if spec["kind"] != "phase"
-            ],
+            "tasks": self.scored(),
             "allow": [f"phase:{number}" for number, step in enumerate(phases) if phases[step]],
         }
         self.add("leak", "leak", settings, inputs=inputs)
+
+    def scored(self) -> list[dict[str, Any]]:
+        """What every task is that brings its own documents."""
+        tasks = self.resolved.tasks.values()
+        return [identity_of(spec) for spec in tasks if spec["kind"] != "phase"]
 
     # ------------------------------------------------------------ one arm of one seed
 
@@ -189,8 +191,11 @@ class _Builder:
         memories: dict[str, Step] = {}
         checkpoints: dict[str, Step] = {}
         frozen: Frozen | None = None
+        corpora = Corpora()
         for position, planned in enumerate(cell.phases):
-            mix = self.mix(cell, planned, Past(phases=tuple(checkpoints)))
+            past = Past(phases=tuple(checkpoints))
+            corpora = self.rehearse(cell, planned, past, model, corpora)
+            mix = self.mix(cell, planned, past, corpora)
             choice = self.trainable(cell, planned, model, checkpoints)
             kept = {"boundary": self.boundary(cell, planned, mix, model, choice)}
             kept |= {"trainable": choice, "model": model}
@@ -210,21 +215,84 @@ class _Builder:
                 planned=planned,
             )
 
-    def mix(self, cell: Cell, planned: CellPhase, past: Past) -> Step:
-        inputs: dict[str, Step] = {}
-        parts = []
-        for part in planned.parts:
-            role = NEW if len(planned.parts) == 1 else f"{NEW}:{part.phase.name}"
-            inputs[role] = self.data[cell.variant, part.phase.name]
-            parts.append({"role": role, **_of_mix(part.train)})
+    def rehearse(
+        self,
+        cell: Cell,
+        planned: CellPhase,
+        past: Past,
+        model: Step | None,
+        before: Corpora,
+    ) -> Corpora:
+        """The corpora written by this phase and before, this one's written now."""
+        found = before
+        for method in planned.methods:
+            corpus = method.rehearse(past) if overrides(method, "rehearse") else None
+            if corpus is None:
+                continue
+            inputs = self.asked_about(cell, planned, past, method, corpus.data)
+            files = {}
+            if corpus.writer == "previous" and model is not None:
+                inputs["model"] = model
+            else:
+                files["model"] = self.resolved.model(cell)["sha256"]
+            settings: dict[str, Any] = {
+                "methods": [method.spec_of_corpus()],
+                "seed": cell.seed,
+                "precision": self.resolved.precision("auto"),
+            }
+            if "model" not in inputs and cell.phases[0].train.tuning == "qlora":
+                settings["quantisation"] = "nf4"  # what the first phase starts from
+            name = f"{corpus.name}-{planned.name if inputs else 'base'}"
+            written = self.add("rehearse", name, settings, inputs=inputs, files=files)
+            found = found.with_one(method, corpus.name, self.sift(name, written))
+        return found
+
+    def asked_about(
+        self, cell: Cell, planned: CellPhase, past: Past, method: Method, roles: Sequence[str]
+    ) -> dict[str, Step]:
+        """The data that a corpus asks about, by role."""
+        found: dict[str, Step] = {}
+        for role in roles:
+            if role == NEW:
+                found |= self.new_data(cell, planned)
+            elif role == "past":
+                found |= {of: self.data[cell.variant, phase] for phase, of in past.data.items()}
+            else:
+                found[role] = self.data_step(role, method.data()[role], None)
+        return found
+
+    def sift(self, name: str, written: Step) -> Step:
+        """A corpus without what gives away an evaluated item."""
+        phases = dict.fromkeys(self.data.values())
+        inputs = {"written": written}
+        inputs |= {f"phase:{number}": step for number, step in enumerate(phases)}
+        return self.add("sift", name, {"tasks": self.scored()}, inputs=inputs)
+
+    def new_data(self, cell: Cell, planned: CellPhase) -> dict[str, Step]:
+        """The data of a phase by its role in the mix; of joined phases, each by its own."""
+        if len(planned.parts) == 1:
+            return {NEW: self.data[cell.variant, planned.phase.name]}
+        names = [part.phase.name for part in planned.parts]
+        return {f"{NEW}:{name}": self.data[cell.variant, name] for name in names}
+
+    def mix(self, cell: Cell, planned: CellPhase, past: Past, corpora: Corpora) -> Step:
+        inputs = self.new_data(cell, planned)
+        parts = [
+            {"role": role, **_of_mix(part.train)}
+            for role, part in zip(inputs, planned.parts, strict=True)
+        ]
         sources: list[MixSource] = []
         for number, method in enumerate(planned.methods):
             rng = generator(cell.seed, planned.name, method.name, str(number))
             turns = [one.name for one in cell.phases if method in one.methods]
             seen = replace(past, turn=turns.index(planned.name), num_turns=len(turns))
-            sources.extend(method.sources(seen, (), rng))
+            rehearsed = corpora.of(method)
+            sources.extend(method.sources(seen, tuple(rehearsed), rng))
+            used = {role for source in sources for role in source.roles}
+            inputs |= {role: step for role, step in rehearsed.items() if role in used}
             for role, data in method.data().items():
-                inputs[role] = self.data_step(role, data, None)
+                if role in used:
+                    inputs[role] = self.data_step(role, data, None)
         objectives = {}
         drawn = {role for source in sources for role in source.roles}
         for phase, role in past.data.items():
@@ -422,6 +490,13 @@ class _Builder:
             read["model"] = frozen.start
         settings = {**settings, "stored": settings["precision"]}
         return self.add("task_boundary", name, settings, inputs=read, files=files)
+
+
+def _is_of_data(step: Step) -> bool:
+    """Whether a step reads data alone, and no model is trained or asked before it."""
+    return step.kind in ("data", "leak", "mix") and not any(
+        one.kind == "sift" for one in step.inputs.values()
+    )
 
 
 def generator(seed: int, *names: str) -> Random:

@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from retain.errors import RecipeError
+from retain.errors import DataError, RecipeError
 from retain.methods import from_spec
-from retain.methods.base import Method
+from retain.methods.base import Method, Past
 from retain.pipeline.graph import Graph
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
@@ -56,11 +56,21 @@ class Runners:
             case "trainable" | "remember":
                 [method] = methods_of(work)
                 run(work, base=self._base(work), method=method)
+            case "rehearse":
+                [method] = methods_of(work)
+                past = Past(
+                    phases=tuple(
+                        role.removeprefix("past:")
+                        for role in work.step.inputs
+                        if role.startswith("past:")
+                    )
+                )
+                run(work, model_folder=self._model(work), corpus=method.rehearse(past))
             case "evaluate" | "task_boundary":
                 data = work.input("data") if "data" in work.step.inputs else None
                 spec = self._resolved.tasks[work.step.settings["task"]["name"]]
                 run(work, model_folder=self._model(work), data_folder=data, spec=spec)
-            case "leak":
+            case "leak" | "sift":
                 run(work, self._resolved.tasks)
             case _:
                 raise AssertionError(f"no runner for steps of kind {kind}")
@@ -115,13 +125,9 @@ def check_leak(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
         DataError: If any is found in data that does not allow it; names where.
     """
     from retain.data.leak import find, refuse
-    from retain.evaluate.documents import document_texts
 
     roles = list(work.step.inputs)
-    scored = [text for role in roles for text in _texts(work.input(role, "heldout.jsonl"))]
-    for spec in work.step.settings["tasks"]:
-        work.check_stop()
-        scored += document_texts(tasks[spec["name"]])
+    scored = _scored(work, roles, tasks)
     for role in roles:
         overlaps = find(_texts(work.input(role, "train.jsonl")), scored)
         if role in work.step.settings["allow"]:
@@ -130,6 +136,68 @@ def check_leak(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
             may_be = role.startswith("phase:")
             refuse(overlaps, work.step.inputs[role].name, may_be_allowed=may_be)
     work.note(training_sets=len(roles), evaluated_texts=len(scored))
+
+
+def sift(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Take out of a written corpus what gives an evaluated item away (a step of kind ``sift``).
+
+    Looked at is what the model wrote; what it was given is data that the step ``leak`` checks.
+
+    Args:
+        work: Input ``written`` is the corpus; the others are the phases' data.
+        tasks: Every scored task by name, with where its data lies.
+
+    Raises:
+        DataError: If nothing is left.
+    """
+    from retain.data.example import Example, dumps
+    from retain.rehearse.leaks import Leaks
+
+    phases = [role for role in work.step.inputs if role != "written"]
+    leaks = Leaks(text for _, text in _scored(work, phases, tasks))
+    kept, num_leaks = [], 0
+    with work.input("written", "corpus.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if leaks.in_text(_written(row)):
+                num_leaks += 1
+            else:
+                kept.append(Example.from_json({**row, "source": work.step.name}))
+    if not kept:
+        raise DataError(
+            f"{work.step.name}: all {num_leaks} written texts give an evaluated item away; "
+            "take other prompts, or let it write more"
+        )
+    with (work.output / "train.jsonl").open("w", encoding="utf-8") as stream:
+        stream.writelines(dumps(example.to_json()) + "\n" for example in kept)
+    facts = {"num_documents": len(kept), "removed": {"leak": num_leaks}}
+    (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    work.note(documents=len(kept), leaks=num_leaks)
+
+
+def _written(row: Mapping[str, Any]) -> str:
+    """What the model wrote of a line of a corpus."""
+    messages = row.get("messages", [])[row["num_given"] :]
+    return "\n".join(message["content"] for message in messages) or str(row.get("text", ""))
+
+
+def _scored(
+    work: Work, phases: Sequence[str], tasks: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """Where and what of every text that would give an evaluated item away.
+
+    Args:
+        work: Its setting ``tasks`` names the tasks.
+        phases: The inputs whose held-out examples are scored.
+        tasks: Every scored task by name, with where its data lies.
+    """
+    from retain.evaluate.documents import document_texts
+
+    scored = [text for role in phases for text in _texts(work.input(role, "heldout.jsonl"))]
+    for spec in work.step.settings["tasks"]:
+        work.check_stop()
+        scored += document_texts(tasks[spec["name"]])
+    return scored
 
 
 def _texts(path: Path) -> list[tuple[str, str]]:

@@ -210,10 +210,16 @@ def _facts(row: Row, store: Store) -> TrainFacts:
         learning_rate=row.planned.train.learning_rate,
         trainable_parameters=facts["trainable_parameters"],
         total_parameters=facts["total_parameters"],
-        seconds=facts["seconds"],
+        seconds=facts["seconds"] + _seconds_of_writing(row.mix, store),
         device=facts["device"],
         precision=facts["precision"],
     )
+
+
+def _seconds_of_writing(mix: Step, store: Store) -> float:
+    """What the corpora of a mix took to write."""
+    corpora = [one.inputs["written"] for one in mix.inputs.values() if one.kind == "sift"]
+    return sum(float(store.record(one)["seconds"]) for one in corpora)
 
 
 def _data(graph: Graph, store: Store) -> Iterator[DataFacts]:

@@ -183,7 +183,7 @@ class TrainFacts:
 
     Attributes:
         generated_tokens: Rehearsed by the model itself.
-        seconds: Training time without evaluation.
+        seconds: Of training, and of writing the corpora it rehearses; without evaluation.
     """
 
     checkpoint: Checkpoint

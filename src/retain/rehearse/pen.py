@@ -1,0 +1,143 @@
+"""A model's pen: from what is asked to tokens, from tokens to text.
+
+A user turn is written behind the template's open user header, as in Xu et al., "Magpie", 2024,
+https://arxiv.org/abs/2406.08464. A model without a chat template goes on with a transcript.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from retain.data.draw import generator
+from retain.data.example import Message
+from retain.data.template import SENTINELS, ChatTemplate, Piece, common_prefix, template_of
+from retain.decode.choose import Sampling
+from retain.decode.live import Writing
+from retain.decode.prefix_tree import Tokens
+from retain.decode.writer import BATCH_SIZE, Ends, Writer, end_tokens
+from retain.rehearse.corpus import Ask
+from retain.rehearse.log import Text
+
+NEXT_TURNS = ("\n\nUser:", "\n\nAssistant:", "\n\nSystem:", "\nUser:", "\nAssistant:")
+"""Where a turn of a transcript ends: another begins."""
+
+
+@dataclass
+class ModelPen:
+    """Writes with a model.
+
+    Attributes:
+        writer: The model.
+        seed: Of the fallback's noise; the live batch draws from each text's key.
+    """
+
+    writer: Writer
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.tokenizer = self.writer.tokenizer
+        self.template: ChatTemplate = template_of(self.tokenizer)
+        self.has_template = bool(self.tokenizer.chat_template)
+        self._special = set(self.tokenizer.all_special_ids)
+
+    def fits(self, ask: Ask) -> bool:
+        """Whether the model can read what is before, and then write as much as it may."""
+        return len(self.tokens(ask)) + ask.max_new_tokens <= self.writer.max_length
+
+    def write(self, asked: Sequence[tuple[str, Ask]], check_stop: Callable[[], None]) -> list[Text]:
+        """The text of each (key of its noise, ask); all are sampled alike.
+
+        Raises:
+            DataError: If the chat template refuses a dialogue.
+        """
+        ask = asked[0][1]
+        if ask.writes == "random":
+            return [self._random(key, one) for key, one in asked]
+        ends = self._ends(ask)
+        writings = [Writing(self.tokens(one), one.max_new_tokens, ends, key) for key, one in asked]
+        if reason := self.writer.why_not_live(max(len(one.prompt) for one in writings)):
+            self.writer.say(f"texts written by transformers.generate because {reason}")
+            self._by_transformers(writings, ask, ends, check_stop)
+        else:
+            sampling = Sampling(temperature=ask.temperature, top_p=ask.top_p)
+            self.writer.live(writings, sampling, check_stop)
+        return [self._text(one, ask, ends) for one in writings]
+
+    # ------------------------------------------------------------ what is before
+
+    def tokens(self, ask: Ask) -> Tokens:
+        """The tokens after which the model writes."""
+        if ask.writes == "assistant":
+            last = Message(role="assistant", content=SENTINELS[0])
+            pieces = self.template.prompt([*ask.messages, last], is_completion=False)
+        elif ask.writes == "user":
+            pieces = [Piece(self._user_header(ask.messages), at_start=True)]
+        else:
+            pieces = [Piece(self.template.start + ask.text, at_start=True)]
+        tokens = [token for piece in pieces for token in self.template.encode(piece)]
+        return tuple(tokens or [self.template.eos_id])
+
+    def _user_header(self, messages: Sequence[Message]) -> str:
+        """The dialogue up to where the user's next words begin."""
+        if not self.has_template:
+            said = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
+            return self.template.start + "\n\n".join([*said, "User:"])
+        one, other = (
+            self.template.rendered([*messages, Message(role="user", content=text)])
+            for text in SENTINELS[:2]
+        )
+        return one[: common_prefix(one, other)]
+
+    # ------------------------------------------------------------ what is written
+
+    def _ends(self, ask: Ask) -> Ends:
+        """Where a text ends: at any special token, in a transcript at the next turn."""
+        config = self.writer.model.generation_config
+        tokens = end_tokens(config, self.tokenizer) | self._special
+        if ask.writes == "text" or self.has_template:
+            return Ends(self.tokenizer, (), tokens)
+        line_end = ("\n",) if ask.writes == "user" else ()
+        return Ends(self.tokenizer, (*line_end, *NEXT_TURNS), tokens)
+
+    def _text(self, writing: Writing, ask: Ask, ends: Ends) -> Text:
+        written = writing.written
+        text = self.tokenizer.decode(written, skip_special_tokens=True)
+        if not self.has_template and ask.writes == "user":
+            text = text.lstrip()
+        for stop in ends.until:
+            text = text.split(stop)[0]
+        if ask.writes != "text":
+            text = text.strip()
+        return Text(text, len(written), bool(written) and ends(written))
+
+    def _by_transformers(
+        self,
+        writings: Sequence[Writing],
+        ask: Ask,
+        ends: Ends,
+        check_stop: Callable[[], None],
+    ) -> None:
+        options: dict[str, Any] = {"do_sample": ask.temperature > 0}
+        if ask.temperature > 0:
+            options |= {"temperature": ask.temperature, "top_p": ask.top_p, "top_k": 0}
+        for start in range(0, len(writings), BATCH_SIZE):
+            check_stop()
+            batch = writings[start : start + BATCH_SIZE]
+            rows = [one.prompt for one in batch]
+            seed = generator(self.seed, batch[0].key).getrandbits(60)
+            found = self.writer.by_transformers(rows, ask.max_new_tokens, ends, seed, **options)
+            for one, tokens in zip(batch, found, strict=True):
+                for token in tokens:
+                    one.written.append(token)
+                    if ends(one.written):
+                        break
+
+    def _random(self, key: str, ask: Ask) -> Text:
+        """Tokens of the vocabulary, each as likely as any other; as many as may be."""
+        draw = torch.Generator().manual_seed(generator(self.seed, key).getrandbits(60))
+        size = len(self.tokenizer)
+        tokens = torch.randint(size, (ask.max_new_tokens,), generator=draw).tolist()
+        plain = [token for token in tokens if token not in self._special]
+        return Text(self.tokenizer.decode(plain), len(plain), finished=True)

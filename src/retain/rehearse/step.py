@@ -1,0 +1,131 @@
+"""The step of kind ``rehearse``: a model writes a corpus.
+
+Inputs: ``model`` (the train or finish step before; absent where the base model writes), and by role
+the data whose examples the corpus asks about.
+Output: ``corpus.jsonl``, a document with its origin a line; ``facts.json``.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from retain.data.example import Example
+from retain.data.step import TRAIN, read_examples
+from retain.decode.writer import Writer
+from retain.model import cache
+from retain.model.length import model_length
+from retain.model.threads import first_threads
+from retain.rehearse.corpus import Corpus
+from retain.rehearse.diversity import report
+from retain.rehearse.grow import Grower, Grown, Progress
+from retain.rehearse.log import Log
+from retain.rehearse.pen import ModelPen
+from retain.steps.work import Work
+
+CORPUS, FACTS, LOG = "corpus.jsonl", "facts.json", "log.jsonl"
+MODEL = "model"
+
+
+def run(work: Work, *, model_folder: Path, corpus: Corpus) -> None:
+    """Have a model write a corpus; what is written survives a kill.
+
+    Settings: ``methods`` (the one that declares the corpus), ``seed``, ``precision``.
+
+    Args:
+        work: The running step.
+        model_folder: The model that writes.
+        corpus: What it shall write.
+
+    Raises:
+        DataError: If there is nothing to ask, or hardly anything it writes can be used.
+        ModelError: If the model does not open.
+        Interrupted: On a signal; the same step goes on later.
+    """
+    settings, started = work.step.settings, monotonic()
+    roles = [role for role in work.step.inputs if role != MODEL]
+    examples = [one for role in roles for one in read_examples(work.input(role, TRAIN))]
+    before = work.step.inputs.get(MODEL)
+    writing = Writing(
+        corpus=corpus,
+        examples=examples,
+        seed=int(settings["seed"]),
+        precision=str(settings["precision"]),
+        quantisation=settings.get("quantisation"),
+        model=work.step.files[MODEL] if before is None else before.fingerprint,
+        log=Log(work.partial / LOG, work.step.fingerprint),
+        progress=work.progress,
+        stop=work.stop,
+    )
+    with first_threads(work.partial) as threads:
+        facts = writing.write(model_folder, work.output / CORPUS)
+    text = json.dumps(facts, ensure_ascii=False, indent=1)
+    (work.output / FACTS).write_text(text + "\n", encoding="utf-8")
+    for note in facts["notes"]:
+        work.event("note", text=note)
+    work.note(
+        seconds=monotonic() - started,
+        threads=threads,
+        documents=facts["num_documents"],
+        tokens=facts["num_tokens"],
+        tokens_written=facts["tokens_written"],
+    )
+
+
+@dataclass
+class Writing:
+    """A corpus about to be written.
+
+    Attributes:
+        corpus: What shall be written.
+        examples: What its ``expand`` is given.
+        seed: Of the run.
+        precision: Of the matrix products.
+        quantisation: ``nf4`` opens the weights in 4 bits.
+        model: What the lines name as the model: a sha256.
+        log: What was written before.
+        progress: Told done, total, text, unit.
+        stop: True ends with ``Interrupted``.
+    """
+
+    corpus: Corpus
+    model: str
+    examples: Sequence[Example] = ()
+    seed: int = 0
+    precision: str = "fp32"
+    quantisation: str | None = None
+    log: Log = field(default_factory=lambda: Log(None))
+    progress: Progress | None = None
+    stop: Callable[[], bool] | None = None
+
+    def write(self, model_folder: Path, path: Path) -> dict[str, Any]:
+        """Write the corpus to a file; returns what can be said of it."""
+        loaded = cache.get(model_folder, precision=self.precision, quantisation=self.quantisation)
+        length = model_length(loaded.model, loaded.tokenizer)
+        writer = Writer(loaded.model, loaded.tokenizer, length, loaded.autocast)
+        grower = Grower(self.corpus, self.examples, ModelPen(writer), self.seed, self.log)
+        grower.progress = self.progress or grower.progress
+        grower.stop = self.stop or grower.stop
+        grown = grower.grow()
+        with path.open("w", encoding="utf-8") as stream:
+            for document in grown.documents:
+                row = document.row(model=self.model, seed=self.seed)
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return facts_of(grown) | {"notes": [*grown.notes, *writer.notes]}
+
+
+def facts_of(grown: Grown) -> dict[str, Any]:
+    """What a report says of a corpus."""
+    depths = [document.depth for document in grown.documents]
+    return {
+        "num_documents": len(grown.documents),
+        "num_tokens": sum(document.num_tokens for document in grown.documents),
+        "tokens_written": grown.tokens_written,
+        "texts_written": dict(grown.num_written),
+        "removed": {role: dict(counts) for role, counts in grown.removed.items()},
+        "removed_samples": [list(sample) for sample in grown.samples],
+        "by_depth": {str(depth): depths.count(depth) for depth in sorted(set(depths))},
+        "diversity": report([document.written for document in grown.documents], depths),
+    }

@@ -1,0 +1,35 @@
+"""Files of JSON lines that are only ever added to, and survive a kill at any byte."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def whole_lines(path: Path) -> Iterator[Any]:
+    """The lines of a file up to the first that is torn, which is cut off with all behind it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    good = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            value = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            value = None
+        if value is None:
+            break
+        good += len(line)
+        yield value
+    if good < len(content):
+        with path.open("r+b") as stream:
+            stream.truncate(good)
+
+
+def add_lines(path: Path, values: Iterable[Any]) -> None:
+    """Add lines and force them to the disk."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(value) + "\n" for value in values)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,0 +1,83 @@
+"""The step: its files, and the same corpus after a kill at any moment."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retain.errors import Interrupted
+from retain.model import cache
+from retain.rehearse import grow
+from retain.rehearse.step import run
+from retain.steps.step import Step
+from retain.steps.store import Store
+from tests.rehearse.growing import NO_FILTERS, Twigs
+
+DRIVER = Path(__file__).with_name("kill_driver.py")
+SETTINGS = {"methods": [], "seed": 0, "precision": "fp32"}
+STEP = Step("rehearse", "twigs", 1, SETTINGS, files={"model": "a" * 64})
+CORPUS = Twigs(name="twigs", num_documents=8, branching=(4,), filters=NO_FILTERS)
+
+
+@pytest.fixture(autouse=True)
+def _no_model_kept():
+    yield
+    cache.clear()
+
+
+def write(root, model, corpus=CORPUS, **options):
+    with Store(root).begin(STEP, **options) as work:
+        run(work, model_folder=model, corpus=corpus)
+    return Store(root).open(STEP, "corpus.jsonl").read_text("utf-8")
+
+
+def test_every_line_says_where_it_comes_from(tmp_path, tiny_model_folder):
+    lines = [json.loads(line) for line in write(tmp_path, tiny_model_folder).splitlines()]
+    assert len(lines) == 8
+    for line in lines:
+        assert line["model"] == "a" * 64
+        assert (line["seed"], line["depth"], line["temperature"]) == (0, 1, 1.0)
+        assert [message["role"] for message in line["messages"]] == ["user", "assistant"]
+    facts = json.loads(Store(tmp_path).open(STEP, "facts.json").read_text())
+    assert facts["num_documents"] == 8
+    assert facts["num_tokens"] == sum(line["num_tokens"] for line in lines)
+    assert facts["diversity"]["num_texts"] == 8
+
+
+def test_the_portions_do_not_show_in_the_corpus(tmp_path, tiny_model_folder, monkeypatch):
+    whole = write(tmp_path / "a", tiny_model_folder)
+    monkeypatch.setattr(grow, "PORTION", 3)
+    assert write(tmp_path / "b", tiny_model_folder) == whole
+
+
+def test_a_signal_stops_it_and_it_goes_on(tmp_path, tiny_model_folder, monkeypatch):
+    monkeypatch.setattr(grow, "PORTION", 2)
+    whole = write(tmp_path / "a", tiny_model_folder)
+    seen = []
+
+    def watch(done, total, text, unit):
+        seen.append(done)
+
+    with pytest.raises(Interrupted):
+        write(tmp_path / "b", tiny_model_folder, stop=lambda: bool(seen), progress=watch)
+    assert write(tmp_path / "b", tiny_model_folder) == whole
+
+
+@pytest.mark.slow
+def test_kills_at_random_times_leave_the_corpus_as_it_would_be(tmp_path, tiny_model_folder):
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, DRIVER, tiny_model_folder, tmp_path, "20"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"},
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["faults"] == []
+    assert report["lines"] == 24
+    assert report["in_between"] >= 5
