@@ -30,7 +30,7 @@ def test_the_base_does_nothing():
     method = Method()
     assert not any(overrides(method, hook) for hook in HOOKS)
     assert method.plan(()) is None
-    assert method.rehearse("m", Past()) is None
+    assert method.rehearse(Past()) is None
     assert method.sources(Past(), (), Random(0)) == ()
     assert method.prepare(None, Random(0)) is None
     assert method.data() == {}

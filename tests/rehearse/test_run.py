@@ -100,4 +100,3 @@ def test_the_plan_counts_what_is_not_written_yet(ran):
     [row] = [row for row in made.graph.rows if row.arm == "answers" and row.phase_index == 2]
     facts = json.loads(made.store.open(row.mix, "facts.json").read_text())
     assert planned[row.train] == pytest.approx(facts["num_tokens"], rel=0.3)
-

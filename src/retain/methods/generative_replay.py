@@ -107,7 +107,7 @@ class GenerativeReplay(Method):
         max_new_tokens: The most tokens of an answer.
         temperature: 0 takes the most likely token.
         writer: Who answers: the checkpoint of the phase before, or the base model.
-        allow_fewer: Take what there is, with a note, where the share needs more; else the run stops.
+        allow_fewer: Take what there is, with a note, where the share needs more; else it stops.
         corpora: Each phase's answers ``replace`` those before, or ``accumulate``: all share alike.
     """
 
