@@ -286,6 +286,8 @@ class _Estimator:
         from retain.model.boundary import depth_below
 
         facts = self.facts(row)
+        if facts.has_encoder:  # nothing is kept there, see model.boundary
+            return 0.0
         chosen = [self.moving_in(one, facts) for r, one in step.inputs.items() if "trainable" in r]
         depths = [0 if names is None else depth_below(facts.places, names) for names in chosen]
         return min(depths) / facts.num_layers

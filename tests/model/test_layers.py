@@ -3,7 +3,7 @@ import torch
 
 from retain.errors import ModelError
 from retain.model.facts import describe
-from retain.model.layers import blocks_prefix, is_tied, places
+from retain.model.layers import block_prefixes, is_tied, places
 from tests.conftest import make_model
 
 
@@ -14,7 +14,7 @@ def parts(model, kind):
 def test_llama():
     model = make_model(tie_word_embeddings=False)
     found = places(model)
-    assert blocks_prefix(model) == "model.layers"
+    assert block_prefixes(model) == ("model.layers",)
     assert parts(model, "embeddings") == ["model.embed_tokens.weight"]
     assert parts(model, "head") == ["lm_head.weight"]
     assert parts(model, "final_norm") == ["model.norm.weight"]

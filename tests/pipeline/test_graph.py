@@ -82,6 +82,9 @@ def test_a_rate_of_phase_2_changes_only_what_depends_on_it(values):
 
 def test_how_often_to_save_changes_nothing(values):
     assert graph(values).steps == graph(values, "phases.text.train.save_steps=7").steps
+    tracked = graph(values, "phases.text.train.report_to=tensorboard")
+    assert graph(values).steps == tracked.steps
+    assert set(tracked.report_to.values()) == {"none", "tensorboard"}
 
 
 def test_a_seed_has_its_own_training_and_no_data_of_its_own(values):

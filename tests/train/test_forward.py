@@ -28,7 +28,8 @@ def test_packed_sequences_give_what_each_gives_alone(family):
 def test_a_model_that_places_tokens_by_mask_is_computed_one_by_one():
     forward = make_forward(bloom())
     assert not forward.packed
-    assert forward.max_tokens(4096) == 1
+    rows = [make_row("a", 4), make_row("b", 3)]
+    assert forward.groups(rows, 4096) == [[rows[0]], [rows[1]]]
 
 
 def test_the_check_notices_attention_across_sequences(monkeypatch):

@@ -8,7 +8,6 @@ from retain.train import objective as objectives
 from retain.train.forward import make_forward
 from retain.train.hooks import Hooks
 from retain.train.objective import Objective, step_weight
-from retain.train.stream import micro_batches
 from tests.train.families import FAMILIES, bloom
 from tests.train.phases import make_row
 
@@ -41,7 +40,7 @@ def by_transformers(model, rows):
 def by_us(model, rows, tokens, hooks=None, precision="fp32"):
     model.zero_grad()
     ours = Objective(make_forward(model, 64), hooks or Hooks(), precision)
-    groups = micro_batches(rows, ours.forward.max_tokens(tokens))
+    groups = ours.forward.groups(rows, tokens)
     parts = [ours.backward(group, step_weight(rows)) for group in groups]
     loss, penalty = torch.stack(parts).sum(0).tolist()
     return loss, penalty, {name: p.grad.clone() for name, p in model.named_parameters()}

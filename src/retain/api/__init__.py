@@ -221,6 +221,7 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
         RetainError: If there is no such run or arm, or the target exists.
     """
     from retain.model import adapters
+    from retain.model.auto_class import auto_class
 
     models = run_dir(run_name, Path(runs)) / "models"
     pointers = {path.name.removesuffix(".json"): path for path in models.glob("*.json")}
@@ -247,7 +248,7 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
         if adapters.is_adapter(source):
             adapters.take_along(source, building, target, Path(runs))
         building.rename(target)
-    return f"{target}\nAutoModelForCausalLM.from_pretrained({str(target)!r})"
+    return f"{target}\n{auto_class(target)}.from_pretrained({str(target)!r})"
 
 
 def clean(runs: str | Path = RUNS, run_name: str | None = None, *, dry_run: bool = False) -> str:
@@ -276,7 +277,9 @@ def init(
 ) -> str:
     """The text of a commented one-phase recipe that fits the memory."""
     from retain.data.sources import load
+    from retain.model.adapters import Adapter, num_parameters
     from retain.model.facts import describe
+    from retain.model.reference import folder
     from retain.recipe.init import InitFacts, init_recipe
 
     about = describe(model)
@@ -288,6 +291,7 @@ def init(
         num_layers=about.num_layers,
         hidden_size=about.hidden_size,
         vocab_size=about.vocab_size,
+        adapter_parameters=num_parameters(folder(model), Adapter(kind="lora")),
         context_tokens=about.context_tokens,
         num_examples=len(examples),
         is_text=all(one.text is not None for one in examples),

@@ -10,8 +10,9 @@ from retain.data.draw import NewSource, Part, TokenSequence
 from retain.data.example import Example
 from retain.data.extras import Extra
 from retain.data.mix import Mix, Row, mix
+from retain.data.pairs import pair_blocks, render_all_pairs
 from retain.data.past import by_likeness, reservoir
-from retain.data.render import Objective, blocks, render_all
+from retain.data.render import Objective, Rendered, blocks, render_all
 from retain.data.step import FACTS, TRAIN, read_examples
 from retain.errors import DataError
 from retain.steps.work import Work
@@ -61,7 +62,7 @@ class Losses:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
-def run(work: Work, tokenizer_folder: Path) -> None:
+def run(work: Work, tokenizer_folder: Path, *, has_encoder: bool = False) -> None:
     """Write ``stream.parquet``, in training order, and ``facts.json``.
 
     Args:
@@ -69,13 +70,14 @@ def run(work: Work, tokenizer_folder: Path) -> None:
             (of what is mixed in, as ``MixSource.spec`` says it), ``past`` (training settings that a
             role had in its own phase), ``seed``, ``budget``; inputs by role, all data steps.
         tokenizer_folder: Folder of the model whose tokenizer and chat template are used.
+        has_encoder: Whether an encoder reads the prompts (``data.pairs``).
 
     Raises:
         DataError: If there is nothing to train on, a source runs short, or the shares cannot be.
     """
     settings = work.step.settings
     tokenizer = _tokenizer(tokenizer_folder)
-    reader = _Reader(work, tokenizer, Losses())
+    reader = _Reader(work, tokenizer, Losses(), has_encoder)
     parts = [_part(reader, values) for values in settings["parts"]]
     shape = Shape.of(settings["parts"][0])
     new = [sequence for part in parts for one in part.sources for sequence in one.sequences]
@@ -139,6 +141,7 @@ class _Reader:
     work: Work
     tokenizer: Any
     losses: Losses
+    has_encoder: bool = False
 
     def examples(self, role: str) -> list[Example]:
         return read_examples(self.work.input(role, TRAIN))
@@ -150,20 +153,37 @@ class _Reader:
         is_running = shape.objective == "pretrain"
         texts = [one.text for one in examples if one.text is not None] if is_running else []
         rest = [one for one in examples if one.text is None or not is_running]
-        mask: Objective = "pretrain" if is_running or not shape.completion_only else "sft"
-        rendered = render_all(
-            self._watched(rest, name), self.tokenizer, mask, shape.max_length, source=name
-        )
+        rendered = self._rendered(name, rest, shape)
         found = [TokenSequence.of(*one) for one in rendered.sequences]
         if texts:
             if shape.max_length is None:
                 raise DataError(f"{name}: running text needs a max_length, the length of a block")
-            cut = blocks(self._watched(texts, name), self.tokenizer, shape.max_length)
+            make = pair_blocks if self.has_encoder else blocks
+            cut = make(self._watched(texts, name), self.tokenizer, shape.max_length)
             found += [TokenSequence.of(*one) for one in cut]
         self.losses.truncated[name] = rendered.num_truncated
         self.losses.cut_tokens[name] = rendered.num_cut_tokens
         self.losses.dropped[name] = len(rendered.dropped)
         return found
+
+    def _rendered(self, name: str, examples: Sequence[Example], shape: Shape) -> Rendered:
+        """The sequences of what is no running text.
+
+        Raises:
+            DataError: If the prompt is to be trained too, and an encoder reads it.
+        """
+        watched = self._watched(examples, name)
+        all_trained = shape.objective == "pretrain" or not shape.completion_only
+        if not self.has_encoder:
+            mask: Objective = "pretrain" if all_trained else "sft"
+            return render_all(watched, self.tokenizer, mask, shape.max_length, source=name)
+        if all_trained and any(example.messages is not None for example in examples):
+            why = "pretrain" if shape.objective == "pretrain" else "completion_only_loss: false"
+            raise DataError(
+                f"{name}: {why} trains the tokens of prompts too, and this model's encoder reads "
+                "them, which has no loss. Use objective: sft with completion_only_loss: true"
+            )
+        return render_all_pairs(watched, self.tokenizer, shape.max_length, source=name)
 
     def _watched(self, items: Sequence[T], name: str) -> Iterator[T]:
         for number, item in enumerate(items):

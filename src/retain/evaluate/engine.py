@@ -5,6 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from retain.data.example import Example
+from retain.data.pairs import read_tokens
+from retain.data.render import prompt_tokens
 from retain.decode.prefix_tree import Answer, Request
 from retain.evaluate.generate import Generator, Prompt
 from retain.evaluate.ledger import Ledger
@@ -55,6 +58,11 @@ class Engine:
         self.encoder = Encoder(tokenizer, add_bos_token, bool(model.config.is_encoder_decoder))
         self.scorer = Scorer(model, self.max_length, autocast, budget_tokens)
         self.generator = Generator(model, self.encoder, self.max_length, autocast)
+
+    def prompt_tokens(self, example: Example) -> tuple[int, ...]:
+        """What the model is given when the last turn is asked for, as training gives it."""
+        make = read_tokens if self.encoder.separate else prompt_tokens
+        return tuple(make(example, self.tokenizer))
 
     def loglikelihoods(
         self,

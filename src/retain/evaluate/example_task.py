@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from retain.data.example import Example
-from retain.data.render import continuation_tokens, continuations, prompt_tokens, with_shots
+from retain.data.pairs import halves
+from retain.data.render import continuation_tokens, continuations, with_shots
 from retain.data.split import order
 from retain.decode.prefix_tree import Answer, Request
 from retain.errors import TaskError
@@ -90,7 +91,7 @@ class ExampleTask:
         asked = []
         for number, (item, example) in enumerate(self.scored):
             shown = with_shots(example, self.pool[:num_fewshot])
-            tokens = tuple(prompt_tokens(shown, self.engine.tokenizer))
+            tokens = self.engine.prompt_tokens(shown)
             calls = self._calls(example, shown, tokens, f"{self.name}, item {item.key[:16]}")
             if number >= self.num_written:
                 calls = [call for call in calls if not isinstance(call, Prompt)]
@@ -115,9 +116,26 @@ class ExampleTask:
 
     def _windows(self, text: str, called: str) -> list[Request]:
         encoder = self.engine.encoder
+        if encoder.separate:
+            return [Request(*pair, called) for pair in self._pairs(text)]
         (tokens,) = encoder.encode([text], add_special_tokens=False)
         windows = rolling_windows(tokens, encoder.prefix_token_id, self.engine.max_length)
         return [Request(*window, called) for window in windows]
+
+    def _pairs(self, text: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Of an encoder and its decoder: what each takes of a text, as in training."""
+        (tokens,) = self.engine.encoder.encode([text], add_special_tokens=False)
+        size = self.engine.max_length
+        blocks = [tokens[at : at + size] for at in range(0, len(tokens), size)]
+        both = [halves(block, self.engine.tokenizer) for block in blocks]
+        return [(tuple(read), tuple(written)) for read, written in both]
+
+    def _scored_text(self, example: Example) -> str:
+        """What log-likelihoods are of: the reference, or the text (of pairs, what is written)."""
+        if example.text is None or not self.engine.encoder.separate:
+            return example.text if example.text is not None else example.reference or ""
+        written = [written for _, written in self._pairs(example.text)]
+        return "".join(self.engine.tokenizer.batch_decode(written))
 
     def outcomes(
         self, questions: Sequence[Question], replies: Sequence[Sequence[Reply]]
@@ -140,7 +158,7 @@ class ExampleTask:
                 choice_bytes=[len(choice.encode()) for choice in example.choices],
                 answer=example.answer,
             )
-        scored = example.text if example.text is not None else example.reference or ""
+        scored = self._scored_text(example)
         nats, num_bytes = -sum(logprobs), len(scored.encode())
         outcome = Outcome(target=scored[:TARGET_CHARACTERS], nats=nats, num_bytes=num_bytes)
         outcome.metrics["bits_per_byte"] = nats / log(2) / num_bytes

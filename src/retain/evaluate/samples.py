@@ -3,7 +3,7 @@
 from typing import Any
 
 from retain.data.example import Example
-from retain.data.render import prompt_tokens
+from retain.data.pairs import closed
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import ExampleTask, prompt
 from retain.evaluate.ledger import Ledger
@@ -37,8 +37,9 @@ def _shown(example: Example, engine: Engine) -> tuple[tuple[int, ...], str, str]
         (tokens,) = engine.encoder.encode([example.text])
         start, rest = tokens[:NUM_TEXT_TOKENS], tokens[NUM_TEXT_TOKENS:]
         decode = engine.tokenizer.decode
-        return start, decode(start), decode(rest[:MAX_NEW_TOKENS])
-    context = tuple(prompt_tokens(example, engine.tokenizer))
+        read = tuple(closed(start, engine.tokenizer)) if engine.encoder.separate else start
+        return read, decode(start), decode(rest[:MAX_NEW_TOKENS])
+    context = engine.prompt_tokens(example)
     asked = example.prompt[-1]["content"] if example.prompt else ""
     if example.choices and example.answer is not None:
         return context, asked, example.choices[example.answer]

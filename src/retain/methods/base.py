@@ -368,6 +368,7 @@ class Method:
     VERSION: ClassVar[int] = 1  # raise it when the same settings give other results
     needs_past: ClassVar[bool] = False  # refused in a first phase, unless `past` is declared
     chooses_trainable: ClassVar[bool] = False  # two of these in one arm are refused
+    with_encoder: ClassVar[bool] = False  # its hooks that call the model know encoders (T5)
 
     phases: Literal["after_first", "all"] | tuple[str, ...] = "after_first"
 

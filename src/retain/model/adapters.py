@@ -126,7 +126,7 @@ def _config(model: Any, adapter: Adapter) -> Any:
     if adapter.head and not (adapter.embeddings and _is_tied(model)):
         whole.append(_name_of(model, model.get_output_embeddings()))
     common = {
-        "task_type": "CAUSAL_LM",
+        "task_type": "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
         "target_modules": target if isinstance(target, str) else list(target),
         "modules_to_save": whole or None,
     }

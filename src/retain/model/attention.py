@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from retain.model import varlen
 from retain.model.layout import NOTHING, Block, Layout
 from retain.model.states import Kept, Sink, Slots
 
@@ -40,6 +41,7 @@ class _Row:
     kept: Kept | None = None
     into: Sink | None = None
     _blocks: dict[tuple[Any, ...], list[Block]] = field(default_factory=dict)
+    _bounds: dict[torch.device, Tensor] = field(default_factory=dict)
 
     def blocks(self, window: int | None, device: torch.device) -> list[Block]:
         """The layout's blocks, made once for all layers."""
@@ -54,14 +56,29 @@ class _Row:
         """Attention [1, H, T, D] of one layer."""
         if query.shape[0] != 1 or query.shape[2] != sum(self.layout.lengths):
             raise RuntimeError(f"{NAME} attention called on another row than it was told")
-        blocks = self.blocks(call.window, query.device)
-        if all(block.is_first for block in blocks):
-            output = torch.cat([*_apart(call, query, key, value, blocks)], 2)
+        if self.layout.is_plain and call.is_plain and varlen.takes(query, key, call.window):
+            output = self._by_bounds(call, (query, key, value))
         else:
-            output = _together(call, module, self.kept, (query, key, value), blocks)
+            output = self._by_blocks(call, module, (query, key, value))
         if self.into is not None:
             self.into.put(module, key, value)
         return output
+
+    def _by_blocks(
+        self, call: "_Call", module: torch.nn.Module, states: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        blocks = self.blocks(call.window, states[0].device)
+        if all(block.is_first for block in blocks):
+            return torch.cat([*_apart(call, states, blocks)], 2)
+        return _together(call, module, self.kept, states, blocks)
+
+    def _by_bounds(self, call: "_Call", states: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """All documents in one kernel, which is told where each starts."""
+        device = states[0].device
+        if device not in self._bounds:
+            self._bounds[device] = varlen.bounds(self.layout.lengths, device)
+        longest = max(self.layout.lengths)
+        return varlen.attend(states, self._bounds[device], longest, call.scale, call.window)
 
 
 @dataclass
@@ -216,6 +233,11 @@ class _Call:
     softcap: float | None
     dropout: float
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether scores are only scaled: no cap, no dropout."""
+        return self.softcap is None and not self.dropout
+
     def whole(self, query: Tensor, key: Tensor, value: Tensor, block: Block) -> Tensor:
         """Attention [1, H, Q, D] where one block is all that its queries see."""
         bias = block.bias(query.dtype)
@@ -343,9 +365,10 @@ def _attend(  # noqa: PLR0913 - the signature that transformers calls
 
 
 def _apart(
-    call: _Call, query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[Block]
+    call: _Call, states: tuple[Tensor, Tensor, Tensor], blocks: Sequence[Block]
 ) -> Iterator[Tensor]:
     """The outputs of blocks that are all their queries see, in the order of the row."""
+    query, key, value = states
     for block in blocks:
         part = slice(*block.queries)
         yield call.whole(query[:, :, part], key[:, :, part], value[:, :, part], block)

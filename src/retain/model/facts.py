@@ -7,7 +7,7 @@ from retain.embedded.cache import cache_dir
 from retain.model.layers import Place, is_tied, places
 from retain.model.reference import file_sha256, folder, memorise, recall
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class Facts:
 
     Attributes:
         model_type: The family, as transformers calls it.
-        num_layers: Decoder blocks.
+        num_layers: Blocks, of an encoder and its decoder together.
+        has_encoder: Whether a token goes through one of two stacks of blocks, not through all.
         hidden_size: Width of the states between blocks.
         attention_size: Width of all query heads together.
         vocab_size: Rows of the head.
@@ -27,6 +28,7 @@ class Facts:
 
     model_type: str
     num_layers: int
+    has_encoder: bool
     hidden_size: int
     attention_size: int
     vocab_size: int
@@ -35,13 +37,18 @@ class Facts:
     places: dict[str, Place]
 
     @property
+    def passes(self) -> float:
+        """Part of the blocks that a token goes through: about half where there are two stacks."""
+        return 0.5 if self.has_encoder else 1.0
+
+    @property
     def num_parameters(self) -> int:
         """All numbers in the model, a tied head counted once."""
         return sum(place.size for place in self.places.values())
 
     @property
     def block_parameters(self) -> int:
-        """Numbers in the decoder blocks."""
+        """Numbers in the blocks."""
         return sum(place.size for place in self.places.values() if place.part == "block")
 
 
@@ -68,16 +75,18 @@ def _read(path: Path) -> Facts:
     from retain.model.load import load_empty
 
     model = load_empty(path)
+    found = places(model)
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Facts(
         model_type=config.model_type,
-        num_layers=config.num_hidden_layers,
+        num_layers=1 + max(place.block for place in found.values()),
+        has_encoder=bool(model.config.is_encoder_decoder),
         hidden_size=config.hidden_size,
         attention_size=heads * head_size,
         vocab_size=config.vocab_size,
         context_tokens=getattr(config, "max_position_embeddings", None) or 0,
         tied=is_tied(model),
-        places=places(model),
+        places=found,
     )

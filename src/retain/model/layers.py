@@ -1,7 +1,8 @@
-"""Where each parameter of a decoder stands, for any family that transformers runs.
+"""Where each parameter of a model stands, for any family that transformers runs.
 
 The blocks are found as the ``ModuleList`` whose length is the number of layers in the
-configuration; everything else follows from the classes of the modules around a parameter.
+configuration; everything else follows from the classes of the modules around a parameter. Where
+there is an encoder, its blocks come first and the decoder's are counted on from there.
 """
 
 import re
@@ -15,7 +16,7 @@ Part = Literal["embeddings", "block", "final_norm", "head", "other"]
 Kind = Literal["attention", "mlp", "norm", "other"]
 
 ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
-MLP = re.compile(r"mlp|feed_?forward|ffn|expert|moe|(^|\.)fc\d", re.IGNORECASE)
+MLP = re.compile(r"mlp|feed_?forward|ffn|layer_?ff|expert|moe|(^|\.)fc\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Place:
 
     Attributes:
         part: Embeddings, a block, the final norm, the head, or other.
-        block: Number of the block from the input, -1 outside the blocks.
+        block: Number of the block from the input (encoder, then decoder), -1 outside the blocks.
         kind: What it does there; ``other`` outside the blocks.
         size: Numbers in it.
     """
@@ -45,16 +46,21 @@ def places(model: Any) -> dict[str, Place]:
         ModelError: If the blocks cannot be told.
     """
     modules = dict(model.named_modules())
-    prefix = blocks_prefix(model)
+    before = 0
+    places_of: dict[str, int] = {}  # list of blocks to how many come before it
+    for prefix in block_prefixes(model):
+        places_of[prefix] = before
+        before += len(modules[prefix])
     found: dict[str, Place] = {}
     above_blocks = False
     for name, parameter in model.named_parameters():
         size = int(parameter.numel())
-        if name.startswith(f"{prefix}."):
+        inside = next((one for one in places_of if name.startswith(f"{one}.")), None)
+        if inside is not None:
             above_blocks = True
-            index, inner = name.removeprefix(f"{prefix}.").split(".", 1)
-            kind = _kind(modules, f"{prefix}.{index}", inner)
-            found[name] = Place("block", int(index), kind, size)
+            index, inner = name.removeprefix(f"{inside}.").split(".", 1)
+            kind = _kind(modules, f"{inside}.{index}", inner)
+            found[name] = Place("block", places_of[inside] + int(index), kind, size)
         else:
             owner = modules[name.rpartition(".")[0]]
             found[name] = Place(_part(model, owner, above_blocks), -1, "other", size)
@@ -67,24 +73,50 @@ def is_tied(model: Any) -> bool:
     return head is not None and head.weight is embeddings.weight
 
 
-def blocks_prefix(model: Any) -> str:
-    """The name of the list of decoder blocks, e.g. ``model.layers``.
+def block_prefixes(model: Any) -> tuple[str, ...]:
+    """The names of the lists of blocks in the order of the data, e.g. ``model.layers``.
 
     Raises:
         ModelError: If no list of modules has as many entries as the model has layers.
     """
-    from torch.nn import ModuleList
+    if not model.config.is_encoder_decoder:
+        return (blocks_prefix(model),)
+    names = {id(module): name for name, module in model.named_modules()}
+    stacks = (model.get_encoder(), model.get_decoder())
+    prefixes = []
+    for stack in stacks:
+        lists = _lists(stack)
+        if id(stack) not in names or not lists:
+            raise ModelError(f"{type(model).__name__}: the blocks of its two stacks were not found")
+        prefixes.append(f"{names[id(stack)]}.{_heaviest(lists)}")
+    return tuple(prefixes)
 
+
+def blocks_prefix(model: Any) -> str:
+    """The name of a decoder's list of blocks, e.g. ``model.layers``.
+
+    Raises:
+        ModelError: If no list of modules has as many entries as the model has layers.
+    """
     wanted: int = model.config.get_text_config().num_hidden_layers
-    lists = {name: m for name, m in model.named_modules() if isinstance(m, ModuleList)}
-    fitting = {name: _num_weights(m) for name, m in lists.items() if len(m) == wanted}
+    lists = _lists(model)
+    fitting = {name: one for name, one in lists.items() if len(one) == wanted}
     if not fitting:
         found = ", ".join(f"{name} ({len(m)})" for name, m in lists.items()) or "none"
         raise ModelError(
             f"{type(model).__name__}: its {wanted} blocks were not found; lists of modules: {found}"
         )
-    prefix: str = max(fitting, key=lambda name: fitting[name])
-    return prefix
+    return _heaviest(fitting)
+
+
+def _lists(module: Any) -> dict[str, Any]:
+    from torch.nn import ModuleList
+
+    return {name: one for name, one in module.named_modules() if isinstance(one, ModuleList)}
+
+
+def _heaviest(lists: dict[str, Any]) -> str:
+    return max(lists, key=lambda name: _num_weights(lists[name]))
 
 
 def _num_weights(module: Any) -> int:

@@ -83,6 +83,11 @@ class Layout:
         """Tokens of each document."""
         return tuple(sum(length for _, length in tree) for tree in self.documents)
 
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether each document is one stretch of tokens that goes on from nothing."""
+        return all(len(tree) == 1 for tree in self.documents) and not any(self.seen)
+
     def positions(self) -> list[int]:
         """Position of each token: a document starts where what it goes on from ends.
 

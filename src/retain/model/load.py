@@ -1,4 +1,4 @@
-"""Open a model: any reference in, a decoder with its tokenizer out."""
+"""Open a model: any reference in, a language model with its tokenizer out."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import transformers
+from safetensors import SafetensorError, safe_open
+from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from retain.errors import ModelError
 from retain.model import adapters
 from retain.model import precision as precisions
+from retain.model.auto_class import auto_class
 from retain.model.precision import Precision
 from retain.model.reference import folder, trust
 
@@ -24,7 +26,8 @@ class Loaded:
     """A model in memory: float32 weights, evaluation mode.
 
     Attributes:
-        model: A causal decoder of transformers, or such a one with an adapter (PEFT).
+        model: A language model of transformers (a decoder, or an encoder with one), or such a one
+            with an adapter (PEFT).
         tokenizer: Its tokenizer.
         folder: Where both came from.
         device: Where the weights lie.
@@ -114,7 +117,7 @@ def load_quantised(path: Path, device: torch.device, precision: Precision) -> An
     )
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model = _auto(path).from_pretrained(
                 path,
                 dtype=torch.float32,
                 quantization_config=config,
@@ -141,7 +144,7 @@ def load_model(path: Path) -> Any:
     """
     try:
         with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
+            model, report = _auto(path).from_pretrained(
                 path,
                 dtype=torch.float32,
                 use_safetensors=True,
@@ -158,6 +161,11 @@ def load_model(path: Path) -> Any:
             f"{missing[0]}; they would be random. Is the download whole?"
         )
     return model.eval()
+
+
+def _auto(path: Path) -> Any:
+    """The class of transformers that opens the folder."""
+    return getattr(transformers, auto_class(path))
 
 
 @contextmanager
@@ -199,11 +207,28 @@ def load_empty(path: Path) -> Any:
             path, local_files_only=True, trust_remote_code=trust.remote_code
         )
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust.remote_code)
+            model = _auto(path).from_config(config, trust_remote_code=trust.remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_cannot_open("model", path, error)) from error
     model.tie_weights()
+    for target, source in model.all_tied_weights_keys.items():
+        if _stored_apart(path, target, source):  # mT0 has a head of its own, whatever is configured
+            owner, _, name = target.rpartition(".")
+            own = torch.nn.Parameter(torch.empty_like(model.get_parameter(source)))
+            setattr(model.get_submodule(owner), name, own)
     return model
+
+
+def _stored_apart(path: Path, one: str, other: str) -> bool:
+    """Whether two weights that a configuration ties are both stored, with different values."""
+    found: dict[str, Path] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as stored:
+            found |= dict.fromkeys({one, other} & set(stored.keys()), file)
+    if len(found) < 2:
+        return False
+    with safe_open(found[one], "pt") as first, safe_open(found[other], "pt") as second:
+        return not torch.equal(first.get_tensor(one), second.get_tensor(other))
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, path: Path) -> None:

@@ -132,6 +132,20 @@ def identity(reference: str, revision: str | None = None) -> dict[str, str]:
             return {"reference": reference, "sha256": digest, "revision": commit}
 
 
+def config_folder(reference: str, revision: str | None = None) -> Path | None:
+    """A folder with the model's ``config.json``, no weights fetched.
+
+    None for an embedded model or a GGUF file, which are decoders.
+    """
+    match kind(reference):
+        case "folder":
+            return folder(reference)
+        case "hub":
+            return _config(reference, revision).parent
+        case _:
+            return None
+
+
 def tokenizer_files(path: Path) -> list[Path]:
     """The files of a model folder that make its tokenizer, chat template included."""
     return sorted(file for pattern in TOKENIZER for file in path.glob(pattern))
@@ -229,10 +243,13 @@ def _commit(reference: str, revision: str | None) -> str:
     """The commit that a hub id and revision mean now: asked online, else the cached one."""
     if revision and COMMIT.fullmatch(revision):
         return revision
-    config = _hub(reference, revision, lambda hub: hub.hf_hub_download(
+    return _config(reference, revision).parent.name
+
+
+def _config(reference: str, revision: str | None) -> Path:
+    return _hub(reference, revision, lambda hub: hub.hf_hub_download(
         reference, "config.json", revision=revision
     ))  # fmt: skip
-    return config.parent.name
 
 
 def _from_hub(reference: str, revision: str | None) -> Path:

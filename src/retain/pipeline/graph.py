@@ -26,7 +26,7 @@ NOT_OF_TRAINING = (
     "completion_only_loss",
 )  # fmt: skip
 """Training settings that shape the mix alone: the train step sees them through it."""
-NOT_OF_RESULTS = ("save_steps", "boundary_cache")
+NOT_OF_RESULTS = ("save_steps", "boundary_cache", "report_to")
 """Training settings that change no result; what is kept at a boundary shows among the inputs."""
 
 
@@ -78,6 +78,7 @@ class Graph:
         data: Variant and phase to its data step.
         sources: Data step to where its sources lie.
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
+        report_to: Train step to the tracker that is told of it.
         cards: Train or finish step to what its model card says of it.
     """
 
@@ -86,6 +87,7 @@ class Graph:
     data: Mapping[tuple[str, str], Step]
     sources: Mapping[Step, tuple[Source, ...]]
     save_steps: Mapping[Step, int | None]
+    report_to: Mapping[Step, str]
     cards: Mapping[Step, Card]
 
 
@@ -110,6 +112,7 @@ class _Builder:
         self.data: dict[tuple[str, str], Step] = {}
         self.sources: dict[Step, tuple[Source, ...]] = {}
         self.save_steps: dict[Step, int | None] = {}
+        self.report_to: dict[Step, str] = {}
         self.cards: dict[Step, Card] = {}
         self.rows: list[Row] = []
 
@@ -124,7 +127,8 @@ class _Builder:
         # what reads data alone comes first: its faults show before anything is trained
         steps = tuple(sorted(self.steps, key=lambda step: not _is_of_data(step)))
         rows = tuple(self.rows)
-        return Graph(steps, rows, self.data, self.sources, self.save_steps, self.cards)
+        unhashed = (self.save_steps, self.report_to, self.cards)
+        return Graph(steps, rows, self.data, self.sources, *unhashed)
 
     def add(self, kind: str, name: str, settings: Mapping[str, Any], **parts: Any) -> Step:
         """A step of a kind, at the kind's version or at an older one that is accepted."""
@@ -387,6 +391,7 @@ class _Builder:
         name = planned.name if plain else f"{planned.name}-{cell.arm}"
         step = self.add("train", name, settings, inputs=inputs, files=files)
         self.save_steps.setdefault(step, planned.train.save_steps)
+        self.report_to.setdefault(step, planned.train.report_to)
         self.cards.setdefault(step, Card(self.resolved.model_name(cell), planned.methods))
         return step
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from retain.methods.base import Source
 from retain.model.reference import kind
+from retain.pipeline.encoders import check_encoders
 from retain.recipe import Cell, Recipe, expand
+from retain.train.tracker import check_tracker
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def resolve(recipe: Recipe) -> Resolved:
     """Find the outside facts; fetches no package and no weights.
 
     Raises:
-        RetainError: If a model, a source or a task is not there.
+        RetainError: If a model, a source or a task is not there, or a method does not work with
+            the model.
     """
     from retain.data.sources import identity as source_identity
     from retain.evaluate import catalog
@@ -97,4 +100,7 @@ def resolve(recipe: Recipe) -> Resolved:
                 for listed in method.data().values():
                     sources |= {source.source for source in listed}
     files = {name: source_identity(name) for name in sorted(sources)}
+    check_encoders(cells)
+    for report_to in {phase.train.report_to for cell in cells for phase in cell.phases}:
+        check_tracker(report_to)
     return Resolved(recipe, cells, models, tasks, precisions, scored, files)

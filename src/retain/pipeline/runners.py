@@ -5,6 +5,7 @@ A fingerprint says *what* a model or a source is, not where it lies; the places 
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from retain.methods.base import Method, Past
 from retain.pipeline.graph import Graph
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
-from retain.steps.work import Work
+from retain.steps.work import Figures, Work
 from retain.train.card import CardFacts
+from retain.train.tracker import tracking
+
+TRACKING = "tracking"
 
 
 class Runners:
@@ -38,16 +42,20 @@ class Runners:
             case "data":
                 run(work, sources=self._graph.sources[work.step])
             case "mix":
-                run(work, tokenizer_folder=self._base(work))
+                from retain.model.auto_class import has_encoder
+
+                base = self._base(work)
+                run(work, tokenizer_folder=base, has_encoder=has_encoder(base))
                 self._check_length(work)
             case "train":
-                run(
-                    work,
-                    base=self._base(work),
-                    methods=methods_of(work),
-                    save_steps=self._graph.save_steps[work.step],
-                    card=self._card(work),
-                )
+                with self._tracking(work) as work.on_figures:
+                    run(
+                        work,
+                        base=self._base(work),
+                        methods=methods_of(work),
+                        save_steps=self._graph.save_steps[work.step],
+                        card=self._card(work),
+                    )
             case "boundary":
                 run(work, base=self._base(work))
             case "finish":
@@ -81,6 +89,12 @@ class Runners:
 
         digest = work.step.files.get("model")
         return work.store.root if digest is None else folder(*self._references[digest])
+
+    def _tracking(self, work: Work) -> AbstractContextManager[Figures | None]:
+        """The tracker of a train step; its files lie beside the store, in the run's folder."""
+        name = self._resolved.recipe.name
+        folder = work.store.root.parent / name / TRACKING
+        return tracking(self._graph.report_to[work.step], name, work.step, folder)
 
     def _card(self, work: Work) -> CardFacts:
         card = self._graph.cards[work.step]

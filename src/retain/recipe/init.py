@@ -1,27 +1,33 @@
 """A first recipe for somebody's own model and data, one that fits the memory, with comments.
 
-The arithmetic is of full fine-tuning with AdamW and float32 weights: 16 bytes for every weight that
-moves (weight, gradient, two moments), 4 for one that is frozen, and what a row of tokens leaves for
-the backward pass. It is an estimate, meant to be right within a third.
+The arithmetic is of AdamW and float32 weights: 16 bytes for every weight that moves (weight,
+gradient, two moments), 4 for one that stands still, 0.6 for one of 4 bits, and what a row of tokens
+leaves for the backward pass. It is an estimate, meant to be right within a third. All weights are
+trained where they fit, else an adapter, else an adapter on weights of 4 bits.
 """
 
 import json
 import re
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Literal
 
 from retain.errors import RecipeError
 from retain.recipe.train import NAME
 
-MOVING_BYTES, FROZEN_BYTES = 16, 4
+MOVING_BYTES, STILL_BYTES, QUANTISED_BYTES = 16, 4, 0.6
+ADAPTER_PART = 0.02  # of the blocks' weights, where an adapter was not counted
 WORKSPACE_BYTES = 1.0e9  # Python, torch, libraries
 LOGITS = 64 * 2**20  # numbers of logits that stand in memory at once, with their gradient
 UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "G": 1e9, "M": 1e6}  # fmt: skip
 LENGTHS = (2048, 1024, 512, 256)
-HIGHEST_FREEZE = 0.9  # of the layers: what is left must be able to learn
 BATCH_SIZE = 16
 FREEZE_FRACTION = 2 / 3  # of the layers, in the arm `freeze`
+Tuning = Literal["full", "lora", "qlora"]
+TUNINGS: tuple[Tuning, ...] = ("full", "lora", "qlora")  # each takes less than the one before
+RATES = {"full": "2.0e-5", "lora": "2.0e-4", "qlora": "2.0e-4"}
+LOW_RATES = {"full": "7.0e-6", "lora": "7.0e-5", "qlora": "7.0e-5"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,7 @@ class InitFacts:
         num_layers: Decoder layers.
         hidden_size: Width between layers.
         vocab_size: Rows of the head.
+        adapter_parameters: Weights in an adapter of the default rank; 0 when unknown.
         context_tokens: Longest text the model was made for; 0 when unknown.
         num_examples: Examples in the data; 0 when unknown.
         is_text: Whether the data is running text, without answers.
@@ -47,6 +54,7 @@ class InitFacts:
     num_layers: int
     hidden_size: int
     vocab_size: int
+    adapter_parameters: int = 0
     context_tokens: int = 0
     num_examples: int = 0
     is_text: bool = False
@@ -60,15 +68,15 @@ class Fit:
     """How training is made to fit.
 
     Attributes:
+        tuning: What moves: all weights, an adapter, or an adapter on weights of 4 bits.
         max_length: Tokens of a row.
         gradient_checkpointing: Whether activations are computed twice.
-        frozen_layers: Layers that must stay frozen in every arm; 0 when all may move.
         peak_bytes: What the largest arm is estimated to take.
     """
 
+    tuning: Tuning
     max_length: int
     gradient_checkpointing: bool
-    frozen_layers: int
     peak_bytes: float
 
 
@@ -96,9 +104,10 @@ def init_recipe(
     """
     fit = fit_memory(facts, memory_bytes(memory))
     name = _name_of(data)
+    arms = "four" if fit.tuning == "full" else "three"
     lines = [
-        "# A first recipe: one phase, four arms. Every value may be changed; what each means is in",
-        "# docs/recipes.md. See what it will do, and how long it takes, before it does it:",
+        f"# A first recipe: one phase, {arms} arms. Every value may be changed; what each means is",
+        "# in docs/recipes.md. See what it will do, and how long it takes, before it does it:",
         "#   retain plan THIS_FILE",
         "#   retain run THIS_FILE",
         f"name: {_quoted(name)}",
@@ -126,49 +135,54 @@ def memory_bytes(text: str) -> float:
     return float(float(match[1]) * UNITS[match[2].upper()])
 
 
-def peak_bytes(facts: InitFacts, length: int, *, checkpointing: bool, frozen: int) -> float:
+def peak_bytes(facts: InitFacts, length: int, *, tuning: Tuning, checkpointing: bool) -> float:
     """Memory of one training step on a row of ``length`` tokens."""
-    of_layer = facts.block_parameters / facts.num_layers
-    held = frozen * of_layer
-    if frozen:  # embeddings and a tied head are frozen with the first layers
-        held += facts.num_parameters - facts.block_parameters
-    weights = (facts.num_parameters - held) * MOVING_BYTES + held * FROZEN_BYTES
+    adapter = facts.adapter_parameters or ADAPTER_PART * facts.block_parameters
+    outside = facts.num_parameters - facts.block_parameters  # embeddings and head keep 32 bits
+    weights = {
+        "full": facts.num_parameters * MOVING_BYTES,
+        "lora": facts.num_parameters * STILL_BYTES + adapter * MOVING_BYTES,
+        "qlora": facts.block_parameters * QUANTISED_BYTES
+        + outside * STILL_BYTES
+        + adapter * MOVING_BYTES,
+    }[tuning]
     a_layer = 4 * 36 * facts.hidden_size  # float32 numbers a token leaves in one layer
-    layers = facts.num_layers - frozen
+    layers = facts.num_layers
     kept = layers * 4 * facts.hidden_size + a_layer if checkpointing else layers * a_layer
     logits = min(length * facts.vocab_size, LOGITS) * 4 * 2
     return weights + length * kept + logits + WORKSPACE_BYTES
 
 
 def fit_memory(facts: InitFacts, memory: float) -> Fit:
-    """The longest row, with as little recomputation and freezing as the memory allows.
+    """The most that moves, with as little recomputation as the memory allows.
+
+    Rows are as long as the data asks; only where nothing else fits are they shortened.
 
     Raises:
         RecipeError: If nothing fits, with how much is missing.
     """
     wanted = _length(facts)
-    lengths = [wanted, *(one for one in LENGTHS if one < wanted)]
-    many = round(HIGHEST_FREEZE * facts.num_layers)
-    for frozen in range(many + 1):
-        for length in lengths if frozen in (0, many) else lengths[:1]:
-            for checkpointing in (False, True):
-                peak = peak_bytes(facts, length, checkpointing=checkpointing, frozen=frozen)
-                if peak <= memory:
-                    return Fit(
-                        max_length=length,
-                        gradient_checkpointing=checkpointing,
-                        frozen_layers=frozen,
-                        peak_bytes=peak,
-                    )
-    least = peak_bytes(facts, lengths[-1], checkpointing=True, frozen=many)
-    whole = peak_bytes(facts, lengths[-1], checkpointing=True, frozen=0)
+    shorter = [one for one in LENGTHS if one < wanted]
+    tries: list[tuple[Tuning, int, bool]] = [
+        (tuning, wanted, checkpointing) for tuning in TUNINGS for checkpointing in (False, True)
+    ]
+    tries += [("qlora", length, True) for length in shorter]
+    for tuning, length, checkpointing in tries:
+        peak = peak_bytes(facts, length, tuning=tuning, checkpointing=checkpointing)
+        if peak <= memory:
+            return Fit(
+                tuning=tuning,
+                max_length=length,
+                gradient_checkpointing=checkpointing,
+                peak_bytes=peak,
+            )
+    whole = peak_bytes(facts, wanted, tuning="full", checkpointing=True)
+    least = peak_bytes(facts, min([wanted, *shorter]), tuning="qlora", checkpointing=True)
     raise RecipeError(
         f"a model of {facts.num_parameters / 1e9:.2f} billion weights does not fit "
-        f"{memory / 1e9:.1f} GB: full fine-tuning takes about {whole / 1e9:.1f} GB, with "
-        f"{many} of {facts.num_layers} layers frozen {least / 1e9:.1f} GB, "
-        f"{(least - memory) / 1e9:.1f} GB too much. Take a smaller model or a larger device; "
-        "an adapter (train: {tuning: lora}, or qlora on 4-bit weights) takes less: write it "
-        "into the recipe by hand"
+        f"{memory / 1e9:.1f} GB: full fine-tuning takes about {whole / 1e9:.1f} GB, an adapter on "
+        f"weights of 4 bits (qlora) {least / 1e9:.1f} GB: {(least - memory) / 1e9:.1f} GB too much."
+        " Take a smaller model or a larger device"
     )
 
 
@@ -210,9 +224,9 @@ def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | No
         "    held_out: {fraction: 0.1}  # never trained on; scored as the task phase:" + name,
         "    train:",
         f"      objective: {objective}           # {why}",
-        "      tuning: full",
-        "      learning_rate: 2.0e-5    # try 1.0e-5 and 5.0e-5 too: a rate that is too high looks",
-        "                               # like forgetting",
+        f"      tuning: {fit.tuning}{_why_tuning(fit)}",
+        f"      learning_rate: {RATES[fit.tuning]}    # try half and double too: too high",
+        "                               # a rate looks like forgetting",
         f"      num_train_epochs: {epochs}{_steps(facts, epochs)}",
         f"      {batch}           # of one optimizer step; how many fit at once is found out",
         f"      max_length: {fit.max_length}         # tokens; longer examples are cut",
@@ -251,47 +265,32 @@ def _evaluate(facts: InitFacts, test: str | None) -> list[str]:
     return lines
 
 
+def _why_tuning(fit: Fit) -> str:
+    """A comment, where not all weights move."""
+    return {
+        "full": "",
+        "lora": "             # to train all weights does not fit: an adapter is trained",
+        "qlora": "            # an adapter on weights of 4 bits: on 32 bits it does not fit",
+    }[fit.tuning]
+
+
 def _arms(facts: InitFacts, fit: Fit) -> list[str]:
-    """Four arms; where the model only fits with frozen layers, every arm freezes them."""
+    """Four arms; three with an adapter, which holds the weights below it still anyway."""
     past = f"past: {{data: {_quoted(facts.general)}}}"
     replay = f"{{method: experience_replay, share: 0.1, {past}}}"
-    num_frozen = max(fit.frozen_layers, round(FREEZE_FRACTION * facts.num_layers))
-    freeze = f"{{method: freeze, select: first, num_layers: {num_frozen}}}"
-    about = {
-        "none": "plain fine-tuning: the control",
-        "low_rate": "a third of the rate",
-        "replay": "one example in ten is general text, so that it is not forgotten",
-        "freeze": "the first layers and the embeddings stay as they are",
-    }
-    if not fit.frozen_layers:
-        return [
-            "arms:                          # what is compared; each trains its own model",
-            f"  none: []                     # {about['none']}",
-            f"  low_rate: {{train: {{learning_rate: 7.0e-6}}}}  # {about['low_rate']}",
-            f"  replay:                      # {about['replay']}",
-            f"    - {replay}",
-            f"  freeze:                      # {about['freeze']}",
-            f"    - {freeze}",
-        ]
-    held = f"{{method: freeze, select: first, num_layers: {fit.frozen_layers}}}"
-    return [
-        f"# The whole model does not fit: {fit.frozen_layers} of {facts.num_layers} layers are"
-        " frozen in every arm, so `none` is",
-        "# not quite plain fine-tuning.",
+    lines = [
         "arms:                          # what is compared; each trains its own model",
-        f"  none: [{held}]",
-        f"  low_rate:                    # {about['low_rate']}",
-        f"    methods: [{held}]",
-        "    train: {learning_rate: 7.0e-6}",
-        f"  replay:                      # {about['replay']}",
-        f"    - {held}",
+        "  none: []                     # plain fine-tuning: the control",
+        f"  low_rate: {{train: {{learning_rate: {LOW_RATES[fit.tuning]}}}}}  # a third of the rate",
+        "  replay:                      # one example in ten is general text, so that it is not"
+        " forgotten",
         f"    - {replay}",
-        *_more_freezing(num_frozen, fit.frozen_layers, freeze),
     ]
-
-
-def _more_freezing(num_frozen: int, needed: int, freeze: str) -> list[str]:
-    """The arm that freezes more than every arm must, where that is more."""
-    if num_frozen <= needed:
-        return []
-    return [f"  freeze_more: [{freeze}]"]
+    if fit.tuning != "full":
+        return lines
+    num_frozen = round(FREEZE_FRACTION * facts.num_layers)
+    return [
+        *lines,
+        "  freeze:                      # the first layers and the embeddings stay as they are",
+        f"    - {{method: freeze, select: first, num_layers: {num_frozen}}}",
+    ]

@@ -80,6 +80,8 @@ class Train(Part):
     """What moves: all weights (an arm's `freeze` holds some) or an adapter (`qlora`: on 4 bits)."""
     learning_rate: Number = Field(default=2e-5, gt=0, le=1)
     """Peak learning rate of AdamW."""
+    optimizer: Literal["adamw", "adamw_8bit"] | None = None
+    """`adamw` where none is given; `adamw_8bit` keeps its moments in 8 bits (bitsandbytes)."""
     num_train_epochs: Number | None = Field(default=None, gt=0)
     """Passes over the phase's training examples; 1 where neither this nor `max_steps` is given."""
     max_steps: Whole | None = Field(default=None, ge=1)
@@ -124,6 +126,8 @@ class Train(Part):
     """Of the arithmetic; `auto` asks a short probe of the machine. Weights stay fp32."""
     save_steps: Whole | None = Field(default=None, ge=1)
     """Steps between snapshots that a stopped run goes on from; none: under 5 % of the time."""
+    report_to: Literal["none", "tensorboard", "wandb", "mlflow", "trackio"] = "none"
+    """Tracker that is told of every optimizer step as it is done; changes no result."""
     lora_r: Whole | None = Field(default=None, ge=1)
     """Rank of an adapter; 16 where none is given."""
     lora_alpha: Number | None = Field(default=None, gt=0)

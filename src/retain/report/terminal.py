@@ -97,7 +97,7 @@ def _written(cell: Cell) -> Text:
 def _tell(verdict: Verdict, out: Console) -> None:
     out.print(_plain(verdict.ship, "bold"))
     if verdict.path:
-        loads = f'  AutoModelForCausalLM.from_pretrained("{verdict.path}")'
+        loads = f'  {verdict.opens_with}.from_pretrained("{verdict.path}")'
         out.print(_plain(loads, "cyan"), soft_wrap=True)
     for text, style in ((verdict.breaks, ""), (verdict.why, "dim"), (verdict.caveat, "dim")):
         if text:

@@ -10,8 +10,10 @@ paired interval of its gain less the rule's share of the plain rate's gain must 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from retain.measure.statistics import Interval
+from retain.model.auto_class import auto_class
 from retain.report.choice import Choice, Rule, new_task, standing, unranked
 from retain.report.gates import FailedGate
 from retain.report.results import Checkpoint, Results, TaskKey
@@ -79,6 +81,11 @@ class Verdict:
     breaks: str
     why: str
     caveat: str
+
+    @property
+    def opens_with(self) -> str:
+        """The class of transformers that opens the model folder."""
+        return auto_class(Path(self.path))
 
 
 def judge(

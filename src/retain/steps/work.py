@@ -1,6 +1,6 @@
 """What a running step is given: its inputs, a folder to fill, and who listens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, float, str, str], None]
 """Called with done, total, text, unit."""
+Figures = Callable[[int, Mapping[str, float]], None]
+"""Called with the number of a point and what was measured at it."""
 
 
 def _never() -> bool:
@@ -40,6 +42,7 @@ class Work:
     stop: Callable[[], bool] = _never
     on_event: Callable[..., None] | None = None
     on_progress: Progress | None = None
+    on_figures: Figures | None = None
     facts: dict[str, Json] = field(default_factory=dict)
 
     def input(self, role: str, name: str = "") -> Path:
@@ -70,6 +73,11 @@ class Work:
         """
         if self.on_progress is not None:
             self.on_progress(done, total, text, unit)
+
+    def figures(self, number: int, values: Mapping[str, float]) -> None:
+        """Tell whoever draws curves of one point, such as an optimizer step."""
+        if self.on_figures is not None:
+            self.on_figures(number, values)
 
     def note(self, **facts: Json) -> None:
         """Keep facts in ``record.json`` (device, threads, tokens): recorded, never hashed.

@@ -27,7 +27,7 @@ from retain.steps.work import Work
 from retain.train.below import FACTS
 from retain.train.forward import make_forward
 from retain.train.step import start_folder
-from retain.train.stream import Row, Stream, micro_batches, read_stream
+from retain.train.stream import Row, Stream, read_stream
 
 VERSION = 1
 BATCH_TOKENS = 2048
@@ -98,7 +98,7 @@ def _write(work: Work, model: Any, depth: int, rows: Sequence[Row]) -> None:
     boundary = Boundary(forward.model, depth)
     width = model.config.get_text_config().hidden_size
     writer = StatesWriter(work.partial, width, work.step.settings["stored"])
-    groups = micro_batches(rows, forward.max_tokens(BATCH_TOKENS))
+    groups = forward.groups(rows, BATCH_TOKENS)
     for done, group in enumerate(groups):
         work.check_stop()
         keys = [token_key(row.input_ids) for row in group]

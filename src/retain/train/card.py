@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from retain.model.auto_class import CAUSAL
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -19,7 +21,11 @@ class CardFacts:
 
 
 def model_card(
-    name: str, base: str, facts: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]
+    name: str,
+    base: str,
+    facts: Mapping[str, Any],
+    methods: Sequence[Mapping[str, Any]],
+    opens_with: str = CAUSAL,
 ) -> str:
     """The card, in the hub's format; it names no path of this machine.
 
@@ -28,6 +34,7 @@ def model_card(
         base: How the base model is referred to.
         facts: Figures of the training, shown as a table.
         methods: The methods that acted, as a recipe writes them.
+        opens_with: The class of transformers that opens it.
     """
     remote = not base.startswith("embedded:") and base.count("/") == 1 and base[0] not in "./~"
     header = ["---", "library_name: transformers", "tags: [retain]"]
@@ -50,9 +57,9 @@ def model_card(
             *rows,
             "",
             "```python",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"from transformers import {opens_with}, AutoTokenizer",
             "",
-            'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")',
+            f'model = {opens_with}.from_pretrained("path/to/this/folder")',
             'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
             "```",
             "",

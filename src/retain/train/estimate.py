@@ -6,7 +6,8 @@ how much of that rate a whole training step reaches, plus the memory traffic of 
 Operations per token, N matrix weights of the blocks, V x D head, L blocks, A width of all heads, T
 mean length: forward ``2 N + 2 L A T`` and ``2 V D`` at each position that predicts a trained token;
 backward the same again for every block with something that moves at or below it, and ``2`` a
-moving weight. Frozen layers below the first moving one cost their forward pass only.
+moving weight. Frozen layers below the first moving one cost their forward pass only. Where there is
+an encoder, a token goes through one of the two stacks: half of the blocks.
 """
 
 from collections.abc import Set
@@ -144,7 +145,8 @@ def training_flops(facts: Facts, phase: Phase) -> float:
         facts.tied and any(place.part == "embeddings" for place in moving.values())
     )
     at_head = head * (2 + head_moves)
-    return phase.tokens * (forward + backward) + phase.trained_tokens * at_head
+    through = facts.passes * phase.tokens
+    return through * (forward + backward) + phase.trained_tokens * at_head
 
 
 def scoring_seconds(
@@ -152,7 +154,7 @@ def scoring_seconds(
 ) -> float:
     """Time to score text: every token through the blocks, the scored ones through the head."""
     head = 2 * facts.vocab_size * facts.hidden_size
-    flops = 2 * facts.block_parameters * tokens + head * scored_tokens
+    flops = 2 * facts.block_parameters * facts.passes * tokens + head * scored_tokens
     return flops / (rates.gflops * 1e9 * FORWARD_EFFICIENCY[precision])
 
 
@@ -174,7 +176,7 @@ def _memory_bytes(facts: Facts, phase: Phase, moving: dict[str, Place]) -> float
     tokens = min(phase.micro_batch_tokens, phase.tokens / max(1, phase.num_steps))
     trained = tokens * phase.trained_tokens / max(1, phase.tokens)
     logits = min(CHUNK_BYTES, trained * facts.vocab_size * 12)
-    return PROCESS_BYTES + weights + tokens * activations + logits
+    return PROCESS_BYTES + weights + facts.passes * tokens * activations + logits
 
 
 def _moving(facts: Facts, phase: Phase) -> dict[str, Place]:

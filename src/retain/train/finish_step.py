@@ -13,6 +13,7 @@ from torch import Tensor
 
 from retain.errors import TrainingError
 from retain.methods.base import History, Method
+from retain.model.auto_class import auto_class
 from retain.model.load import load_model
 from retain.model.save import save
 from retain.steps.work import Work
@@ -44,7 +45,8 @@ def run(work: Work, *, base: Path, method: Method, card: CardFacts | None = None
     changed = replace_weights(method, dict(model.named_parameters()), weights)
     facts = {"changed_tensors": changed, "phase": str(settings["phase"])}
     shown = card or CardFacts(base.name, (method.entry(),))
-    text = model_card(work.step.name, shown.base, facts, shown.methods)
+    opens_with = auto_class(trained)
+    text = model_card(work.step.name, shown.base, facts, shown.methods, opens_with)
     save(model, trained, work.output / MODEL, text)
     (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     work.note(changed_tensors=changed)

@@ -29,7 +29,7 @@ from retain.model.adapters import plain
 from retain.model.attention import tree_attention
 from retain.model.boundary import Boundary
 from retain.model.layout import Layout
-from retain.train.stream import Row
+from retain.train.stream import Row, micro_batches
 
 if TYPE_CHECKING:
     from retain.train.below import Below
@@ -47,12 +47,13 @@ class _States(BaseModelOutputWithPast):  # type: ignore[misc]  # transformers ha
             raise AttributeError(name)
 
 
-class _Given(torch.nn.Module):
+class Given(torch.nn.Module):
     """Stands where the decoder was, and hands back the states it was given."""
 
     states: Tensor | None = None  # T D
 
     def forward(self, *args: Any, **kwargs: Any) -> _States:
+        """The states as an answer, whatever is asked."""
         assert self.states is not None
         return _States(last_hidden_state=self.states[None])
 
@@ -109,9 +110,9 @@ class Forward:
         """Width of the logits."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
-    def max_tokens(self, wanted: int) -> int:
-        """Tokens to compute at once: one sequence at a time where packing is not exact."""
-        return wanted if self.packed else 1
+    def groups(self, rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
+        """What of a step is computed at once: one sequence where packing is not exact."""
+        return micro_batches(rows, max_tokens if self.packed else 1)
 
 
 def make_batch(rows: Sequence[Row], device: torch.device, *, with_positions: bool) -> Batch:
@@ -140,12 +141,16 @@ def make_forward(model: Any, longest_tokens: int = 0) -> Forward:
     """The fastest way to call ``model`` that gives what the model gives when called plainly.
 
     Args:
-        model: A causal decoder of transformers; its mode is left as found.
+        model: A language model of transformers; its mode is left as found.
         longest_tokens: Longest sequence to come; sliding windows up to it are checked too.
 
     Raises:
         ModelError: If its head cannot be told from its decoder.
     """
+    if model.config.is_encoder_decoder:
+        from retain.train.pairs import make_pair_forward
+
+        return make_pair_forward(model)
     was_training = model.training
     model.eval()
     try:
@@ -172,7 +177,7 @@ def _take_apart(model: Any) -> tuple[Any, Head]:
     decoder = getattr(model, name, None)
     if decoder is None or decoder is model or name not in model._modules:
         raise ModelError(f"{type(model).__name__}: no decoder below its head was found")
-    given = _Given()
+    given = Given()
     head_model = copy.copy(model)
     head_model._modules = {**model._modules, name: given}
 

@@ -28,7 +28,7 @@ from retain.train.recompute import recompute_activations
 from retain.train.schedule import learning_rate
 from retain.train.settings import Settings
 from retain.train.snapshot import Pace, Snapshot
-from retain.train.stream import Row, Stream, memory_rows, micro_batches
+from retain.train.stream import Row, Stream, memory_rows
 
 TRIM_STEPS = 8  # between two trims of the heap, which uneven sequences fragment
 JOURNAL_SECONDS = 10.0  # between two lines about a training in progress
@@ -82,7 +82,7 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
     num_steps = len(stream.steps)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     forward = make_forward(model, stream.longest_tokens)
-    if not forward.packed:
+    if not forward.packed and not model.config.is_encoder_decoder:
         work.event("one by one", reason="packed sequences give other results with this model")
     if stream.below:
         first = next(row for row in stream.steps[0] if row.num_trained_tokens)
@@ -99,7 +99,7 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
     for step in range(len(curve), num_steps):
         started = monotonic()
         rows = stream.steps[step]
-        groups = micro_batches(rows, forward.max_tokens(plan.micro_batch_tokens))
+        groups = forward.groups(rows, plan.micro_batch_tokens)
         losses: list[Tensor] = []
         while len(losses) < len(groups):
             try:
@@ -115,7 +115,7 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
                 optimizer.zero_grad()
                 losses = []
                 plan = halved(work.partial, plan)
-                groups = micro_batches(rows, forward.max_tokens(plan.micro_batch_tokens))
+                groups = forward.groups(rows, plan.micro_batch_tokens)
                 work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
 
         past = partial(_past_gradients, objective, parameters, plan)
@@ -192,7 +192,7 @@ def _past_gradients(
         p.grad = None
     rows = memory_rows(memory.examples)
     plain = Objective(objective.forward, Hooks(), objective.precision)
-    for group in micro_batches(rows, objective.forward.max_tokens(plan.micro_batch_tokens)):
+    for group in objective.forward.groups(rows, plan.micro_batch_tokens):
         _backward(plain, group, step_weight(rows))
     past = {name: p.grad for name, p in parameters.items() if p.grad is not None}
     for name, p in parameters.items():
@@ -248,6 +248,7 @@ class _Report:
 
     def __call__(self, point: Point) -> None:
         self._work.progress(point.step, self._num_steps, f"loss {point.loss:.3f}", "steps")
+        self._work.figures(point.step, asdict(point))
         now = monotonic()
         if now - self._last >= JOURNAL_SECONDS or point.step == self._num_steps:
             self._last = now

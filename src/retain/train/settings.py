@@ -9,6 +9,7 @@ from retain.model.adapters import ALL_LINEAR, Adapter, Kind
 from retain.train.tuning import Handover
 
 Schedule = Literal["constant", "linear", "cosine", "warmup_stable_decay"]
+Optimizer = Literal["adamw", "adamw_8bit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class Settings:
 
     Attributes:
         learning_rate: Peak rate of AdamW.
+        optimizer: ``adamw``, or with moments of 8 bits, block by block (``adamw_8bit``).
         lr_scheduler_type: Shape of the rate after the warm-up.
         warmup_steps: Steps to reach the peak; if 0, ``warmup_ratio`` decides.
         warmup_ratio: Warm-up as a part of all steps, 0..1.
@@ -44,6 +46,7 @@ class Settings:
     """
 
     learning_rate: float
+    optimizer: Optimizer = "adamw"
     lr_scheduler_type: Schedule = "linear"
     warmup_steps: int = 0
     warmup_ratio: float = 0.0
@@ -89,6 +92,9 @@ class Settings:
         if self.lr_scheduler_type not in get_args(Schedule):
             known = list(get_args(Schedule))
             raise TrainingError(did_you_mean("lr_scheduler_type", self.lr_scheduler_type, known))
+        if self.optimizer not in get_args(Optimizer):
+            known = list(get_args(Optimizer))
+            raise TrainingError(did_you_mean("optimizer", self.optimizer, known))
         if self.precision not in ("fp32", "bf16"):
             raise TrainingError(
                 f"precision '{self.precision}': a train step knows fp32 and bf16; "

@@ -18,6 +18,7 @@ import torch
 from retain.methods.base import Method
 from retain.model import cache
 from retain.model.adapters import is_adapted
+from retain.model.auto_class import auto_class
 from retain.model.load import Loaded
 from retain.model.save import save, save_adapter
 from retain.model.threads import threads
@@ -100,7 +101,7 @@ def run(
     }
     shown = card or CardFacts(base.name, tuple(method.entry() for method in methods))
     loaded = settled(replace(tuned, loaded=loaded), work.output / MODEL, final)
-    _write(work, loaded, curve, facts, _card(work, facts, shown))
+    _write(work, loaded, curve, facts, _card(work, facts, shown, auto_class(loaded.folder)))
     work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
@@ -130,10 +131,10 @@ def _unfrozen(model: torch.nn.Module) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def _card(work: Work, facts: Mapping[str, Any], card: CardFacts) -> str:
+def _card(work: Work, facts: Mapping[str, Any], card: CardFacts, opens_with: str) -> str:
     shown = {key: facts[key] for key in ("steps", "trained_tokens", "trainable_parameters")}
     shown["learning_rate"] = work.step.settings["learning_rate"]
-    return model_card(work.step.name, card.base, shown, card.methods)
+    return model_card(work.step.name, card.base, shown, card.methods, opens_with)
 
 
 def _write(
