@@ -12,6 +12,7 @@ from retain.report.results import (
     DataFacts,
     ItemKey,
     Items,
+    Moving,
     Results,
     Sample,
     ScoreRow,
@@ -46,6 +47,17 @@ TASKS = {
     ),
 }
 GROUPS = {"general": ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")}
+MOVING = Moving(
+    selected="most_changed",
+    scored_by="relative weight change, summed over the layer",
+    parts=(
+        ("attention", (1.0, 0.0, 1.0, 0.0)),
+        ("mlp", (1.0, 0.0, 0.5, 0.0)),
+        ("norm", (1.0, None, 1.0, 0.0)),
+    ),
+    scores=(("layer", (0.125, 0.75, 0.25, 1.5)),),
+    outside=(("embeddings", 0.0), ("final norm", 1.0), ("head", 0.25)),
+)
 RECIPE = {
     "name": "quickstart",
     "model": "embedded:smollm2-135m-instruct",
@@ -239,6 +251,7 @@ def _training(arms, seeds, phases):
                     seconds=61.5 + 3 * place if later else 48.2,
                     device="cpu",
                     precision="bf16",
+                    moving=MOVING if later and arm.name == "freeze" else None,
                 )
 
 

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -130,7 +131,7 @@ def test_figures_are_files_that_repeat(analysis, tmp_path):
     second = draw_figures(analysis, tmp_path / "two")
     assert [path.name for path in first] == [
         f"{name}.{kind}"
-        for name in ("learnt-against-forgotten", "scores", "loss")
+        for name in ("learnt-against-forgotten", "scores", "loss", "what-moves")
         for kind in ("png", "svg")
     ]
     for one, two in zip(first, second, strict=True):
@@ -185,3 +186,20 @@ def test_no_picture_of_a_former_run_stays(analysis, tmp_path):
     written = draw_figures(analysis, folder)
     assert sorted(folder.iterdir()) == sorted(written)
     assert [path.name for path in tmp_path.iterdir()] == ["figures"]
+
+
+def test_a_sweep_is_a_curve_in_its_own_order():
+    arms = tuple(
+        Arm(name=f"{base}@{rate}", base_arm=base, swept=(("rate", rate),))
+        for base in ("none", "other")
+        for rate in (1, 2)
+    )
+    results = make_results(arms=arms)
+    results = replace(results, recipe=results.recipe | {"fail_if": []})
+    swept = panels(analyse(results, choose_arms(results)).books[0])
+    assert [[p.arm.name for p in curve] for curve in swept[0].curves] == [
+        ["none@1", "none@2"],
+        ["other@1", "other@2"],
+    ]
+    drawing = str(plane(swept[0], "x"))
+    assert drawing.count('class="curve') == 2

@@ -47,6 +47,16 @@ def page(results):
     return page_of(results)
 
 
+def hostile_moving(moving, text):
+    """The same choice with one text for every word in it."""
+    parts, scores, outside = (
+        tuple((text, values) for _, values in rows)
+        for rows in (moving.parts, moving.scores, moving.outside)
+    )
+    words = {"selected": text, "scored_by": text}
+    return replace(moving, parts=parts, scores=scores, outside=outside, **words)
+
+
 def everything_hostile(results, text):
     """The same run with one text in every field that holds words."""
     arms = tuple(replace(arm, name=arm.name + text, description=text) for arm in results.arms)
@@ -69,7 +79,13 @@ def everything_hostile(results, text):
         models={moved(where): text for where in results.models},
         curves=tuple(replace(one, checkpoint=moved(one.checkpoint)) for one in results.curves),
         training=tuple(
-            replace(one, checkpoint=moved(one.checkpoint), device=text, precision=one.phase + text)
+            replace(
+                one,
+                checkpoint=moved(one.checkpoint),
+                device=text,
+                precision=one.phase + text,
+                moving=one.moving and hostile_moving(one.moving, text),
+            )
             for one in results.training
         ),
         samples=tuple(

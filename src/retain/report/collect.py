@@ -14,6 +14,7 @@ from retain.embedded import lookup
 from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
+from retain.report.moving import moving_of
 from retain.report.results import (
     Arm,
     Checkpoint,
@@ -21,6 +22,7 @@ from retain.report.results import (
     DataFacts,
     ItemKey,
     Items,
+    Moving,
     Results,
     Sample,
     ScoreRow,
@@ -213,6 +215,7 @@ def _facts(row: Row, store: Store) -> TrainFacts:
         seconds=facts["seconds"] + _seconds_of_writing(row.mix, store),
         device=facts["device"],
         precision=facts["precision"],
+        moving=_moving(row.train, store),
     )
 
 
@@ -220,6 +223,14 @@ def _seconds_of_writing(mix: Step, store: Store) -> float:
     """What the corpora of a mix took to write."""
     corpora = [one.inputs["written"] for one in mix.inputs.values() if one.kind == "sift"]
     return sum(float(store.record(one)["seconds"]) for one in corpora)
+
+
+def _moving(train: Step, store: Store) -> Moving | None:
+    """What a method let move in a phase, as its ``trainable`` step wrote it."""
+    if "trainable" not in train.inputs:
+        return None
+    content = _read(store.open(train.inputs["trainable"], "trainable.json"))
+    return moving_of(content) if "moves" in content else None
 
 
 def _data(graph: Graph, store: Store) -> Iterator[DataFacts]:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from retain.report.analysis import Analysis
 from retain.report.curves import curve_lines
 from retain.report.heat import Cell, HeatMap, heat_maps
+from retain.report.moving import MovingPart, moving_parts
 from retain.report.planes import Panel, Point, panels
 from retain.report.scorebook import ScoreBook
-from retain.report.text import visible
+from retain.report.text import one_line, visible
 from retain.steps.durable import TEMPORARY, fsync, make_folder, remove_tree
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def _figures(analysis: Analysis, book: ScoreBook) -> "Iterator[tuple[str, Figure
     ]  # fmt: skip
     if all(losses):
         yield "loss", _losses(book, losses)
+    if parts := moving_parts(analysis, book, "moving"):
+        yield "what-moves", _what_moves(parts)
 
 
 def _canvas(num_columns: int, num_rows: int, width: float, height: float) -> "tuple[Figure, Any]":
@@ -136,6 +139,10 @@ def _planes(shown: Sequence[Panel]) -> "Figure":
     for panel, axes in zip(shown, grid[0], strict=True):
         axes.set_title(f"{_said(panel.title)}\n{_said(panel.subtitle)}", fontsize=9, loc="left")
         axes.axhline(0, color="#888888", linestyle="--", linewidth=0.9)
+        for points in panel.curves:
+            colour = COLOURS[points[0].place % len(COLOURS)]
+            across, along = [p.learnt for p in points], [p.lost for p in points]
+            axes.plot(across, along, color=colour, linewidth=0.9, linestyle="--", alpha=0.6)
         for point in panel.points:
             _draw_point(axes, point)
         axes.invert_yaxis()
@@ -192,6 +199,35 @@ def _draw_cell(axes: "Axes", place: int, row: int, cell: Cell) -> None:
     middle = place + 0.5
     axes.text(middle, row + 0.4, text, ha="center", va="center", fontsize=8.5)
     axes.text(middle, row + 0.75, cell.interval_text, ha="center", va="center", fontsize=6.5)
+
+
+def _what_moves(parts: Sequence[MovingPart]) -> "Figure":
+    """One map for each arm and phase: layers across, parts down, what moves in the arm's colour."""
+    most = max(len(one.moving.parts) for one in parts)
+    figure, grid = _canvas(1, len(parts), 6.0, 0.25 * most + 1.0)
+    for one, axes in zip(parts, grid[:, 0], strict=True):
+        title = f"{one.arm.name}, {one.phase}: {one.outside}"
+        axes.set_title(_said(one_line(title, 90)), fontsize=9, loc="left")
+        for y, (_, row) in enumerate(one.moving.parts):
+            for layer, value in enumerate(row):
+                if value is not None:
+                    _draw_part(axes, layer, -y - 1, value, COLOURS[one.place % len(COLOURS)])
+        names = [_said(one_line(name, 24)) for name, _ in one.moving.parts]
+        axes.set_yticks([-y - 0.5 for y in range(len(names))], names)
+        axes.set_ylim(-len(names) - 0.1, 0.1)
+        axes.set_xlim(-0.6, max(len(row) for _, row in one.moving.parts) - 0.4)
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(visible=False)
+        axes.set_xlabel("layer")
+    return figure
+
+
+def _draw_part(axes: "Axes", layer: int, bottom: int, fraction: float, colour: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    place, *size = (layer - 0.45, bottom + 0.05), 0.9, 0.9
+    axes.add_patch(Rectangle(place, *size, facecolor=colour, alpha=fraction))
+    axes.add_patch(Rectangle(place, *size, fill=False, edgecolor="#c4c5bf", linewidth=0.5))
 
 
 def _losses(book: ScoreBook, losses: Sequence[Sequence[Any]]) -> "Figure":

@@ -29,6 +29,9 @@ MAJORITY = Measure("majority")
 HEADROOM = Measure("headroom", "chance_and_majority")
 CHANGE = Measure("change_from_base", "base")
 DIFFERENCE = Measure("difference", "control")
+DIFFERENCE_P = Measure("difference_p", "control", "probability")
+DIFFERENCE_HOLM = Measure("difference_p_holm", "control", "probability")
+VISIBLE_DIFFERENCE = Measure("smallest_visible_difference", "control")
 LEARNT = Measure("learnt", "control", "share_of_gain")
 RIGHT_TO_WRONG = Measure("right_to_wrong", "", "fraction_of_items")
 WRONG_TO_RIGHT = Measure("wrong_to_right", "", "fraction_of_items")
@@ -47,6 +50,7 @@ KNOWN = (
         measure.name
         for measure in (
             *(SCORE, CHANCE, MAJORITY, HEADROOM, CHANGE, DIFFERENCE, LEARNT, VISIBLE),
+            *(DIFFERENCE_P, DIFFERENCE_HOLM, VISIBLE_DIFFERENCE),
             *(FG, FG_ADJUSTED),
             *(RIGHT_TO_WRONG, WRONG_TO_RIGHT, BEYOND_CHANCE),
             *(FORGETTING, BACKWARD, FORWARD, AVERAGE, LEARNING),

@@ -15,8 +15,10 @@ from markupsafe import Markup, escape
 
 from retain.report.analysis import Analysis
 from retain.report.axes import legend_mark
+from retain.report.comparisons import comparison_lines
 from retain.report.curves import curve_lines, loss_plot
 from retain.report.heat import blocks, heat_maps
+from retain.report.moving import moving_parts
 from retain.report.overview import asked, efforts, measure_lines
 from retain.report.plane_drawing import plane
 from retain.report.planes import panels
@@ -112,6 +114,8 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         "columns": maps[0].columns if maps else (),
         "blocks": blocks(maps),
         "efforts": efforts(analysis, book),
+        "moving": moving_parts(analysis, book, f"moving-{place}"),
+        "comparisons": comparison_lines(book),
         "measures": measure_lines(analysis, book),
         "losses": _losses(analysis, book, place),
         "asked": asked(analysis, book),

@@ -16,7 +16,7 @@ from retain.report.axes import (
     mark_kind,
 )
 from retain.report.planes import Panel, Point
-from retain.report.svg import Scale, element, group, marker, padded
+from retain.report.svg import Scale, element, group, marker, padded, polyline
 from retain.report.text import ends, number, visible
 
 _LABEL_PLACES = (
@@ -51,6 +51,7 @@ def plane(panel: Panel, identity: str) -> Markup:
         element("desc", told, id=f"{identity}-told"),
         axes(x_scale, y_scale, panel.learnt_label, "lost"),
         _zero_line(x_scale, y_scale),
+        *(_curve(points, x_scale, y_scale) for points in panel.curves),
         *(_drawn_point(point, x_scale, y_scale) for point in points),
         *_labels(points, x_scale, y_scale),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -65,6 +66,12 @@ def _zero_line(x_scale: Scale, y_scale: Scale) -> Markup:
     line = element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="zero")
     note = element("text", "nothing lost", x=LEFT + 4, y=y - 4, text_anchor="start", class_="note")
     return group([line, note])
+
+
+def _curve(points: Sequence[Point], x_scale: Scale, y_scale: Scale) -> Markup:
+    """A line through one arm's points over a sweep."""
+    places = [(x_scale(point.learnt), y_scale(point.lost)) for point in points]
+    return polyline(places, f"curve {colour_class(points[0].place)}")
 
 
 def _drawn_point(point: Point, x_scale: Scale, y_scale: Scale) -> Markup:

@@ -52,6 +52,15 @@ class Panel:
     learnt_label: str
     points: tuple[Point, ...]
 
+    @property
+    def curves(self) -> list[tuple[Point, ...]]:
+        """The points of each arm that a sweep ran with several values, in the sweep's order."""
+        by_arm: dict[str, list[Point]] = {}
+        for point in self.points:
+            if point.arm.swept:
+                by_arm.setdefault(point.arm.base_arm or point.arm.name, []).append(point)
+        return [tuple(points) for points in by_arm.values() if len(points) > 1]
+
 
 def panels(book: ScoreBook) -> list[Panel]:
     """All panels of one variant: earlier phases first, then groups; none without a newest task."""

@@ -178,12 +178,33 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moving:
+    """Which parameters a method let move in one phase, layer by layer, and what it chose them by.
+
+    Attributes:
+        selected: How the method was to choose, such as "most_changed"; empty where it says nothing.
+        scored_by: What the scores are; empty without any.
+        parts: Kind of part (``attention``, a matrix) to the fraction that moves in each layer, None
+            where a layer has no such part.
+        scores: What was ranked (``layer``, or a matrix) to its score in each layer.
+        outside: Embeddings, final norm and head, to the fraction that moves.
+    """
+
+    selected: str
+    scored_by: str
+    parts: tuple[tuple[str, tuple[float | None, ...]], ...]
+    scores: tuple[tuple[str, tuple[float | None, ...]], ...]
+    outside: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainFacts:
     """What one train step did; tokens are trained tokens (their loss counts).
 
     Attributes:
         generated_tokens: Rehearsed by the model itself.
         seconds: Of training, and of writing the corpora it rehearses; without evaluation.
+        moving: What a method let move; None where everything, or an adapter, did.
     """
 
     checkpoint: Checkpoint
@@ -198,6 +219,7 @@ class TrainFacts:
     seconds: float
     device: str
     precision: str
+    moving: Moving | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,16 @@ from itertools import chain
 import numpy as np
 
 from retain.measure.statistics import Interval, seed_spread
+from retain.report.comparisons import Comparison, compare
 from retain.report.flips import task_flips
 from retain.report.group_measures import group_measures, phase_measures
-from retain.report.measured import Measured
+from retain.report.measured import (
+    DIFFERENCE_HOLM,
+    DIFFERENCE_P,
+    VISIBLE_DIFFERENCE,
+    Measured,
+    of_task,
+)
 from retain.report.results import ScoreRow
 from retain.report.scorebook import (
     MISSING,
@@ -25,6 +32,7 @@ from retain.report.scorebook import (
     figure,
     interval,
     mean_over_seeds,
+    without_resamples,
 )
 from retain.report.task_measures import AllFlips, task_measures
 
@@ -82,7 +90,8 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
 
     Returns:
         Rows in a fixed order. A measure whose scores are missing is a row without a value; the
-        spread over seeds is the row `<measure>_seed_spread`, a standard deviation.
+        spread over seeds is the row `<measure>_seed_spread`, a standard deviation. Last come the
+        comparisons of every arm with its control, over all seeds.
     """
     rows: list[MeasureRow] = []
     all_flips = {key: task_flips(book, key) for key in book.tasks}
@@ -93,7 +102,7 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
         if len(book.seeds) > 1:
             for same in zip(*by_seed, strict=True):
                 rows += _rows_over_seeds(book, arm.name, list(same))
-    return rows
+    return rows + [row for line in compare(book) for one in line for row in _compared(book, one)]
 
 
 def arm_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> Iterator[Measured]:
@@ -166,6 +175,23 @@ def _rows_over_seeds(book: ScoreBook, arm: str, same: list[Measured]) -> list[Me
     apart = replace(first, sampled=spread_N, measure=first.measure._replace(name=name))
     spread = _row(book, arm, None, apart)
     return [replace(row, num_seeds=len(same)) for row in (mean, spread)]
+
+
+def _compared(book: ScoreBook, one: Comparison) -> Iterator[MeasureRow]:
+    """How sure the difference from the control is: p, p by Holm, and what could have been seen."""
+    last = book.num_phases
+    several = len(book.seeds) > 1
+    for measure, value in (
+        (DIFFERENCE_P, one.p),
+        (DIFFERENCE_HOLM, one.p_holm),
+        (VISIBLE_DIFFERENCE, one.visible),
+    ):
+        sampled_N = without_resamples(value)
+        row = _row(
+            *(book, one.arm.name, None if several else book.seeds[0]),
+            of_task(book, last, one.key, measure, sampled_N),
+        )
+        yield replace(row, num_seeds=len(book.seeds))
 
 
 def _row(book: ScoreBook, arm: str, seed: int | None, one: Measured) -> MeasureRow:
