@@ -5,7 +5,8 @@ encoded on its own, so that the tokens before an answer never depend on the answ
 is what evaluation and generation send. The turns are found in what the tokenizer's own chat
 template renders, by rendering the dialogue again with another content in one turn and looking where
 the two differ. That needs no marker in the template and holds for templates that rewrite earlier
-turns. The token that ends a turn is trained; white space behind it is not.
+turns. The token that ends a turn is trained; white space behind it is not. A template that marks
+what the assistant writes (``{% generation %}``) is taken at its word, white space included.
 
 Without a chat template a dialogue is a transcript, ``User: ...``, blank line, ``Assistant: ...``;
 ``prompt`` and ``completion`` strings are joined exactly as they are. Both end with the

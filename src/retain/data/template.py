@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from retain.data.example import Message
@@ -11,6 +12,8 @@ from retain.errors import DataError
 
 # Some templates print the day on which they are rendered; a prompt must not change at midnight.
 FIXED_DATE = "{%- macro strftime_now(format) -%}01 January 2025{%- endmacro -%}"
+# What a template puts between these it says the assistant wrote.
+MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # They stand in for a content; of three that differ at both ends one always differs from a content.
 SENTINELS = ("Qzx0a", "Zwk1b", "Jvp2c")
 
@@ -36,6 +39,9 @@ class Piece:
 class Turn:
     """Positions of one assistant turn in the rendered dialogue.
 
+    Where the template marks what the assistant writes, ``start`` and ``end`` are its marks; white
+    space behind an end is trained then, and what stands between two marks of a turn is not.
+
     Attributes:
         start: Where the model begins to write: the end of what generation is prompted with.
         content: Where the content begins; from ``start`` to here stands what the template adds
@@ -43,6 +49,7 @@ class Turn:
         end_content: Where the content ends.
         end: Behind the token that ends the turn.
         lacks_end: Whether the template writes no such token.
+        gaps: Between ``start`` and ``end``, what is not trained: first and one behind the last.
     """
 
     start: int
@@ -50,6 +57,7 @@ class Turn:
     end_content: int
     end: int
     lacks_end: bool
+    gaps: tuple[tuple[int, int], ...] = ()
 
 
 def template_of(tokenizer: Any) -> "ChatTemplate":
@@ -125,10 +133,8 @@ class ChatTemplate:
         done = 0
         for turn, is_trained in zip(turns, trained, strict=True):
             pieces.append(Piece(text[done : turn.start], at_start=done == 0))
-            pieces.append(Piece(text[turn.start : turn.content], is_trained))
             ends_text = turn.lacks_end and (self._template is None or not text[turn.end :].strip())
-            answer = text[turn.content : turn.end]
-            pieces.append(Piece(answer, is_trained, ends_text=ends_text))
+            pieces += _of_turn(text, turn, trained=is_trained, ends_text=ends_text)
             done = turn.end
         pieces.append(Piece(text[done:]))
         return [piece for piece in pieces if piece.text or piece.ends_text]
@@ -178,7 +184,23 @@ class ChatTemplate:
                     )
                 done = turn.end
                 turns.append(turn)
+        if MARKED.search(self._template):
+            turns = _as_marked(turns, self._marks(messages, text))
         return turns, text
+
+    def _marks(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+        """Where the template's marks of what the assistant writes begin and end."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        plain = [{"role": m["role"], "content": m["content"]} for m in messages]
+        rendered, (marks,) = render_jinja_template(
+            [plain],
+            chat_template=self._template,
+            return_assistant_tokens_mask=True,
+            **self.tokenizer.special_tokens_map,
+        )
+        assert rendered == [text], "marks are of another text"
+        return [(start, end) for start, end in marks if end > start]
 
     def _turn(self, messages: Sequence[Message], index: int, text: str) -> Turn:
         content = messages[index]["content"].strip()
@@ -230,6 +252,42 @@ class ChatTemplate:
                 f"the chat template of {self._name} refuses a dialogue ({roles}): {error}"
             ) from error
         return text
+
+
+def _of_turn(text: str, turn: Turn, *, trained: bool, ends_text: bool) -> list[Piece]:
+    """An assistant turn in pieces, cut where its content begins and where training stops."""
+    cuts = {turn.start, turn.content, turn.end, *(at for gap in turn.gaps for at in gap)}
+    ends = sorted(at for at in cuts if turn.start <= at <= turn.end)
+    pieces = [
+        Piece(text[a:b], trained and not any(first <= a < last for first, last in turn.gaps))
+        for a, b in pairwise(ends)
+    ]
+    if ends_text:
+        pieces[-1] = replace(pieces[-1], ends_text=True)
+    return pieces
+
+
+def _as_marked(turns: Sequence[Turn], marks: Sequence[tuple[int, int]]) -> list[Turn]:
+    """The turns with the template's own marks of what is trained.
+
+    A mark belongs to the first turn whose content ends behind its beginning, else to the last turn.
+    """
+    own: list[list[tuple[int, int]]] = [[] for _ in turns]
+    for mark in marks:
+        own[next((i for i, one in enumerate(turns) if mark[0] < one.end_content), -1)].append(mark)
+    marked = []
+    for turn, found in zip(turns, own, strict=True):
+        if not found:  # the template says that nothing of it is written
+            gap = (turn.start, turn.end)
+            marked.append(replace(turn, lacks_end=False, gaps=(gap,)))
+            continue
+        start = min(found[0][0], turn.content)
+        gaps = [(start, found[0][0]), *((a[1], b[0]) for a, b in pairwise(found))]
+        gaps = [gap for gap in gaps if gap[1] > gap[0]]
+        end = max(found[-1][1], turn.end_content)
+        gaps += [(found[-1][1], end)] if end > found[-1][1] else []
+        marked.append(replace(turn, start=start, end=end, lacks_end=False, gaps=tuple(gaps)))
+    return marked
 
 
 def _transcript(
