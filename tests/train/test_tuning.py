@@ -320,6 +320,22 @@ def test_without_bitsandbytes_the_command_to_install_it_is_named(bench, monkeypa
         bench.train(**options("qlora"))
 
 
+def test_4_bits_in_bf16_train_packed_and_are_scored_by_the_tree(bench):
+    """Their layers round to bf16, which must not be taken for a wrong way to call the model."""
+    from retain.decode.prefix_tree import Request
+    from retain.evaluate.scorer import Scorer
+    from retain.train.forward import make_forward
+
+    done = bench.train(**options("qlora"), precision="bf16")
+    model = load(str(bench.store.path(done) / "model"), precision="bf16").model
+    assert make_forward(model).packed
+    scorer = Scorer(model, 64)
+    scorer.loglikelihoods([Request((5, 6, 7), (8, 9))])
+    assert scorer.path == "tree"
+    rounding = {m.compute_dtype for m in model.modules() if hasattr(m, "compute_dtype")}
+    assert rounding == {torch.bfloat16}
+
+
 def test_a_4_bit_model_is_scored_by_the_tree(bench):
     from retain.decode.prefix_tree import Request
     from retain.evaluate.scorer import Scorer

@@ -18,6 +18,7 @@ from retain.decode.choose import Sampling
 from retain.decode.live import Trial, Writing, tried, write
 from retain.decode.prefix_tree import Tokens
 from retain.model.attention import longest_window
+from retain.model.exact import multiplied_in_float32
 from retain.model.head import evaluating
 from retain.model.memory import is_out_of_memory
 
@@ -97,7 +98,7 @@ class Writer:
             return "the model has an encoder"
         if self._trial is None:
             num_tokens = min(longest_window(self.model), longest) + MARGIN
-            with evaluating(self.model):
+            with evaluating(self.model), multiplied_in_float32(self.model):
                 self._trial = tried(self.model, min(num_tokens, self.max_length - MARGIN))
         half = next(self.model.parameters()).dtype in (torch.float16, torch.bfloat16)
         if self._trial.fault:

@@ -20,6 +20,7 @@ from retain.evaluate.below import Below, Recorder
 from retain.evaluate.forward import EncoderPath, PaddedPath, ScoringPath, TreePath, WholePath
 from retain.evaluate.ledger import Ledger
 from retain.model.attention import longest_window
+from retain.model.exact import multiplied_in_float32
 from retain.model.head import evaluating
 from retain.model.memory import is_out_of_memory
 
@@ -160,6 +161,10 @@ class Scorer:
         if self._path is not None and needed <= self._tried_to:
             return self._path
         self._tried_to = needed
+        with multiplied_in_float32(self.model):
+            return self._first_that_agrees(needed)
+
+    def _first_that_agrees(self, needed: int) -> ScoringPath:
         requests = _trial(needed, min(self.max_length, needed), self.model)
         expected = [_plainly(self.model, request) for request in requests]
         if any(map(isnan, expected)):  # the request that meets it is named when it is scored

@@ -28,6 +28,7 @@ from retain.methods.base import Batch
 from retain.model.adapters import plain
 from retain.model.attention import tree_attention
 from retain.model.boundary import Boundary
+from retain.model.exact import multiplied_in_float32
 from retain.model.layout import Layout
 from retain.train.stream import Row, micro_batches
 
@@ -154,21 +155,26 @@ def make_forward(model: Any, longest_tokens: int = 0) -> Forward:
     was_training = model.training
     model.eval()
     try:
-        fast = Forward(model, True, *_take_apart(model))
-        rows = _random_rows(model, longest_tokens)
-        plain = [_plain_log_probabilities(model, row) for row in rows]
-        if _takes_positions(fast) and _differs(fast, rows, torch.cat(plain)) <= TOLERANCE:
-            return fast
-        slow = Forward(model, False, fast.decoder, fast.head)
-        off = max(_differs(slow, [row], p) for row, p in zip(rows, plain, strict=True))
-        if off <= TOLERANCE:
-            return slow
-        raise ModelError(
-            f"{type(model).__name__}: decoder and head apart give other log-probabilities than the "
-            f"whole model (by {off:.1e}, allowed {TOLERANCE:.0e}); it cannot be trained here"
-        )
+        with multiplied_in_float32(model):
+            return _first_that_agrees(model, longest_tokens)
     finally:
         model.train(was_training)
+
+
+def _first_that_agrees(model: Any, longest_tokens: int) -> Forward:
+    fast = Forward(model, True, *_take_apart(model))
+    rows = _random_rows(model, longest_tokens)
+    plain = [_plain_log_probabilities(model, row) for row in rows]
+    if _takes_positions(fast) and _differs(fast, rows, torch.cat(plain)) <= TOLERANCE:
+        return fast
+    slow = Forward(model, False, fast.decoder, fast.head)
+    off = max(_differs(slow, [row], p) for row, p in zip(rows, plain, strict=True))
+    if off <= TOLERANCE:
+        return slow
+    raise ModelError(
+        f"{type(model).__name__}: decoder and head apart give other log-probabilities than the "
+        f"whole model (by {off:.1e}, allowed {TOLERANCE:.0e}); it cannot be trained here"
+    )
 
 
 def _take_apart(model: Any) -> tuple[Any, Head]:

@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from retain.errors import ModelError
 from retain.methods.base import Batch
 from retain.model.adapters import plain
+from retain.model.exact import multiplied_in_float32
 from retain.train.forward import TOLERANCE, Forward, Given, Head
 from retain.train.stream import Row
 
@@ -83,7 +84,8 @@ def make_pair_forward(model: Any) -> PairForward:
     model.eval()
     try:
         forward = PairForward(model, False, inner, _head(inner))
-        worst = _worst(forward)
+        with multiplied_in_float32(model):
+            worst = _worst(forward)
     except (AttributeError, TypeError, ValueError) as error:
         name = type(inner).__name__
         raise ModelError(
