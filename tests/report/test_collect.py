@@ -1,6 +1,10 @@
 """What a run ran on, as its steps' records say."""
 
-from retain.report.collect import environment, unlike
+from retain.recipe import expand
+from retain.report.collect import environment, methods_of_arm, unlike
+from tests.recipe.recipes import read
+
+LORA = {"tuning": "lora", "learning_rate": 1e-3}
 
 
 def record(torch="2.13.0", **facts):
@@ -36,3 +40,9 @@ def test_steps_that_ran_on_unlike_things_are_warned_of():
     assert "more than one number of threads: 2, 8." in warnings[1]
     assert "more than one version of torch: 2.13.0, 2.12.0." in warnings[2]
     assert environment(mixed)["torch"] == "2.13.0, 2.12.0"
+
+
+def test_a_tuning_of_one_arm_is_no_plain_training():
+    arms = {"none": [], "slow": {"train": {"learning_rate": 1e-5}}, "lora": {"train": LORA}}
+    found = {cell.arm: methods_of_arm(cell) for cell in expand(read(arms=arms))}
+    assert found == {"none": (), "slow": (), "lora": ("lora",)}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retain.errors import DataError
-from retain.report.results import TaskKey
+from retain.report.results import Arm, TaskKey
 from retain.report.scorebook import ScoreBook, figure, interval, mean_over_seeds
 from tests.report.synthetic import ARMS, TASKS, make_results, set_task
 
@@ -78,6 +78,18 @@ def test_the_control_is_none_or_the_first_plain_arm(results):
     results = results.of_role("report")
     assert ScoreBook(replace(results, arms=renamed), "default").control == "none@1e-3"
     assert ScoreBook(replace(results, arms=ARMS[2:]), "default").control is None
+
+
+def test_arms_swept_one_by_one_meet_the_control_at_the_same_value(results):
+    def swept(name, rate):
+        key = f"arms.{name}.train.learning_rate"
+        arm = Arm(name=f"{name}@{rate}", base_arm=name, swept=((key, rate),))
+        return arm if name == "none" else replace(arm, methods=("experience_replay",))
+
+    arms = (swept("none", 3e-4), swept("none", 1e-4), swept("replay", 1e-4), ARMS[3])
+    book = ScoreBook(replace(results.of_role("report"), arms=arms), "default")
+    assert book.control_of("replay@0.0001") == "none@0.0001"
+    assert book.control_of("freeze") == "none@0.0003"  # what is swept first
 
 
 def test_two_checkpoints_with_other_items_are_refused(results):

@@ -143,7 +143,7 @@ def check_leak(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     roles = list(work.step.inputs)
     scored = _scored(work, roles, tasks)
     for role in roles:
-        overlaps = find(_texts(work.input(role, "train.jsonl")), scored)
+        overlaps = find(_texts(work.input(role, "train.jsonl"), both_sides=True), scored)
         if role in work.step.settings["allow"]:
             work.event("overlap allowed", data=role, texts=len(overlaps))
         else:
@@ -214,12 +214,18 @@ def _scored(
     return scored
 
 
-def _texts(path: Path) -> list[tuple[str, str]]:
-    """Where and what of every text in a file of examples that would give it away."""
+def _texts(path: Path, *, both_sides: bool = False) -> list[tuple[str, str]]:
+    """Where and what of every text in a file of examples that would give it away.
+
+    Args:
+        path: The file.
+        both_sides: Of a pair, the other side too: it may be replayed, but is never scored.
+    """
     from retain.data.example import Example
     from retain.data.leak import texts
 
     with path.open(encoding="utf-8") as file:
         examples = [Example.from_json(json.loads(line)) for line in file]
-    sides = [side for one in examples for side in (one, one.parallel) if side is not None]
-    return [(f"{one.source} {one.id}", text) for one in sides for text in texts(one)]
+    if both_sides:
+        examples += [one.parallel for one in examples if one.parallel is not None]
+    return [(f"{one.source} {one.id}", text) for one in examples for text in texts(one)]

@@ -85,7 +85,7 @@ def collect(
         arms=tuple(
             Arm(
                 name=name,
-                methods=tuple(m.name for m in cell.recipe.arms[cell.base_arm].methods),
+                methods=methods_of_arm(cell),
                 description=_description(cell),
                 base_arm=cell.base_arm,
                 swept=cell.swept,
@@ -321,6 +321,14 @@ def _notes(graph: Graph, records: Sequence[Record]) -> tuple[str, ...]:
         for note in row.planned.notes if row.planned else ():
             notes.setdefault(note)
     return tuple(notes)
+
+
+def methods_of_arm(cell: Any) -> tuple[str, ...]:
+    """What an arm does beside plain training: its methods, and a tuning of its own."""
+    arm = cell.recipe.arms[cell.base_arm]
+    tuning = str(arm.train.get("tuning", "full"))
+    names: tuple[str, ...] = tuple(method.name for method in arm.methods)
+    return names + (tuning,) * (tuning != "full")
 
 
 def _description(cell: Any) -> str:

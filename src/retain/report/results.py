@@ -139,7 +139,8 @@ class Arm:
     """One list of methods that is compared.
 
     Attributes:
-        methods: Names of its methods; empty for plain training (at whatever rate).
+        methods: Names of its methods, and of a tuning that only it has; empty for plain training
+            (at whatever rate).
         description: One line for the reader, such as "experience_replay, share 0.05".
         base_arm: Name in the recipe, where a sweep made several arms of one; empty: ``name``.
         swept: The sweep's names and values that this arm was run with.

@@ -164,7 +164,9 @@ class ScoreBook:
     def control_of(self, arm: str) -> str | None:
         """What an arm is compared with: `none` at the same swept values, else `control`.
 
-        Of several that fit (`none` need not feel every swept value) the one that shares most.
+        Of several that fit (`none` need not feel every swept value) the one that shares most. A
+        value swept for each arm by itself (`arms.none.train.…`, `arms.replay.train.…`) is the same
+        where what stands behind the arm's name is.
         """
         return self._controls.get(arm, self.control)
 
@@ -178,7 +180,7 @@ class ScoreBook:
             for one in self.arms
             if one.is_plain
             and (one.base_arm or one.name) == CONTROL
-            and all(pair in arm.swept for pair in one.swept)
+            and _own_values(one) <= _own_values(arm)
         ]
         best = max(fits, key=lambda one: len(one.swept), default=None)
         return self.control if best is None else best.name
@@ -343,6 +345,12 @@ class ScoreBook:
         if items is None:
             return row.stderr is not None and row.value - 1.96 * row.stderr > level
         return is_above(items.values, level, generator("headroom", *key), clusters_I=items.groups)
+
+
+def _own_values(arm: Arm) -> set[tuple[str, str]]:
+    """An arm's swept names and values, without the arm's own name in front."""
+    own = f"arms.{arm.base_arm or arm.name}."
+    return {(name.removeprefix(own), repr(value)) for name, value in arm.swept}
 
 
 def _weights(items: Items) -> Floats:
