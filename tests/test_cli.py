@@ -13,7 +13,19 @@ from retain.errors import GateFailed, Interrupted
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pyarrow", "matplotlib", "peft", "numpy")
 
-VERBS = ("run", "plan", "eval", "data", "report", "list", "explain", "export", "clean", "init")
+VERBS = (
+    "run",
+    "plan",
+    "eval",
+    "rehearse",
+    "data",
+    "report",
+    "list",
+    "explain",
+    "export",
+    "clean",
+    "init",
+)
 
 
 def run(*words, capsys=None):

@@ -133,6 +133,29 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
+def rehearse(
+    model: Annotated[str, typer.Argument(help="Who writes: a folder, a hub id or embedded:NAME.")],
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Of the method, as num_tokens=20000."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="How it is asked: tree_generation, generative_replay.")
+    ] = "tree_generation",
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("corpus.jsonl"),
+    tasks: Annotated[
+        str, typer.Option(help="Leave out what gives an item of these tasks away.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+) -> None:
+    """Have MODEL write a corpus of what it knows, and say how varied it is."""
+    from retain import api
+
+    text = api.rehearse(model, method, values or (), output=output, tasks=_words(tasks), seed=seed)
+    typer.echo(text)
+
+
+@app.command()
 def report(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run, as runs/quickstart.")],
 ) -> None:

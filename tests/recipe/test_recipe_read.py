@@ -259,7 +259,7 @@ def test_the_message_lists_everything_with_lines(tmp_path):
           override 'phases.two.train.max_steps': unknown phase 'two'. Known: one
           line 1, name: must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, without '..' and not beginning with '.'; got '../up'
           line 6, phases.one.train.learning_rate: must be a number; got 'fast'
-          line 9, arms.replay.experience_reply.method: unknown method 'experience_reply'. Did you mean 'experience_replay'? Known: none, joint, experience_replay, instruction_mixing, generative_replay, freeze
+          line 9, arms.replay.experience_reply.method: unknown method 'experience_reply'. Did you mean 'experience_replay'? Known: none, joint, experience_replay, instruction_mixing, generative_replay, tree_generation, freeze
           line 10, seed: unknown key 'seed': use seeds at the top of the recipe, a list""")  # noqa: E501
 
 

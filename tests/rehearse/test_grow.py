@@ -1,5 +1,8 @@
 """Growing: order, size, filters, and the same corpus after any interruption."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,3 +159,34 @@ def test_the_examples_come_in_an_order_of_the_seed():
     for seed in (0, 0, 1):
         Grower(Looking(name="t", num_documents=3), range(20), ToyPen(), seed=seed).grow()
     assert orders[0] == orders[1] != orders[2]
+
+
+def test_an_answer_that_is_cut_off_is_trimmed_or_dropped():
+    class Breathless(ToyPen):
+        def text(self, key, ask):
+            found = super().text(key, ask)
+            if ask.writes == "user":
+                return found
+            whole = key.startswith("0/0.0.")
+            end = "" if whole else ", which mea"
+            return replace(found, text=f"{found.text} And{end}", finished=False)
+
+    def endings(cut_off):
+        corpus = Twigs(name="t", num_documents=2, branching=(2,), cut_off=cut_off)
+        found = grown(corpus, Breathless())
+        return [document.messages[-1]["content"][-1] for document in found.documents]
+
+    assert endings("trim") == [".", "."]
+    with pytest.raises(DataError, match="cut off 6"):
+        endings("drop")
+
+
+def test_a_question_that_was_asked_in_other_words_does_not_grow_on():
+    class Repeating(ToyPen):
+        def embed(self, texts):
+            return np.array([[float(len(text) % 2 == 0), 1.0, 0.0] for text in texts])
+
+    corpus = Twigs(name="t", num_documents=16, branching=(24,), max_similarity=0.99)
+    found = grown(corpus, Repeating())
+    assert len(found.documents) == 16
+    assert found.removed["user"][grow.SAID_BEFORE] == 3 * 8

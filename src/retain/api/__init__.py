@@ -28,6 +28,7 @@ from retain.api.prepared import (
     prepare,
     run_dir,
 )
+from retain.api.rehearse import rehearse
 from retain.api.similarity import show_similarity
 from retain.errors import StoreError, TaskError, did_you_mean
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
@@ -59,6 +60,7 @@ __all__ = [
     "init",
     "list_steps",
     "plan",
+    "rehearse",
     "report",
     "run",
     "show_data",

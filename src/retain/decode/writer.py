@@ -124,7 +124,7 @@ class Writer:
         """
         assert self._trial is not None, "why_not_live is asked first"
         longest = max(len(one.prompt) + one.limit for one in writings)
-        num_slots = self.num_slots or self._trial.num_slots(longest)
+        num_slots = min(self.num_slots or self._trial.num_slots(longest), len(writings))
         while True:
             for one in writings:
                 one.written.clear()

@@ -20,11 +20,20 @@ from retain.methods.generative_replay import GenerativeReplay
 from retain.methods.instruction_mixing import InstructionMixing
 from retain.methods.joint import Joint
 from retain.methods.none import Plain
+from retain.methods.tree_generation import TreeGeneration
 
 GROUP = "retain.methods"
 REGISTRY: dict[str, type[Method]] = {
     method.name: method
-    for method in (Plain, Joint, ExperienceReplay, InstructionMixing, GenerativeReplay, Freeze)
+    for method in (
+        Plain,
+        Joint,
+        ExperienceReplay,
+        InstructionMixing,
+        GenerativeReplay,
+        TreeGeneration,
+        Freeze,
+    )
 }
 
 __all__ = ["REGISTRY", "Method", "find", "from_spec", "known", "load", "overrides", "validate"]

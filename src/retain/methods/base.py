@@ -554,9 +554,18 @@ def overrides(method: Method, hook: str) -> bool:
     >>> overrides(Method(), "penalty")
     False
     """
+    return acts_in(type(method), hook)
+
+
+def acts_in(method: type[Method], hook: str) -> bool:
+    """Whether methods of this class act in ``hook``.
+
+    >>> acts_in(Method, "penalty")
+    False
+    """
     if hook not in HOOKS:
         raise ValueError(f"no hook '{hook}'; the hooks are {', '.join(HOOKS)}")
-    return getattr(type(method), hook) is not getattr(Method, hook)
+    return getattr(method, hook) is not getattr(Method, hook)
 
 
 def share_faults(share: float, share_base: ShareBase) -> list[tuple[str, str]]:

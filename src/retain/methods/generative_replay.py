@@ -26,7 +26,7 @@ from retain.methods.base import (
     of_corpora,
     share_faults,
 )
-from retain.rehearse.corpus import Ask, Corpus, Node
+from retain.rehearse.corpus import Ask, Corpus, CutOff, Node
 from retain.rehearse.filters import Filters
 
 BEGINNING_WORDS = 16
@@ -106,6 +106,7 @@ class GenerativeReplay(Method):
         num_documents: Answers to write; a share takes as many of them as it needs.
         max_new_tokens: The most tokens of an answer.
         temperature: 0 takes the most likely token.
+        cut_off: An answer that ends at its limit: ``trim`` it to whole sentences, or ``drop`` it.
         writer: Who answers: the checkpoint of the phase before, or the base model.
         allow_fewer: Take what there is, with a note, where the share needs more; else it stops.
         corpora: Each phase's answers ``replace`` those before, or ``accumulate``: all share alike.
@@ -123,6 +124,7 @@ class GenerativeReplay(Method):
     num_documents: int = 500
     max_new_tokens: int = 256
     temperature: float = 0.7
+    cut_off: CutOff = "trim"
     writer: Literal["previous", "base"] = "previous"
     allow_fewer: bool = False
     corpora: Literal["replace", "accumulate"] = "replace"
@@ -153,6 +155,7 @@ class GenerativeReplay(Method):
         return Answered(
             name=self.name,
             writer=self.writer,
+            cut_off=self.cut_off,
             data=tuple(self.data()) or ("past" if self.prompts == "past" else "new",),
             num_documents=self.num_documents,
             filters=Filters(  # two prompts may have one answer

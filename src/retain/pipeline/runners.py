@@ -166,6 +166,7 @@ def sift(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """
     from retain.data.example import Example, dumps
     from retain.rehearse.leaks import Leaks
+    from retain.rehearse.step import written_of
 
     phases = [role for role in work.step.inputs if role != "written"]
     leaks = Leaks(text for _, text in _scored(work, phases, tasks))
@@ -173,7 +174,7 @@ def sift(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     with work.input("written", "corpus.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            if leaks.in_text(_written(row)):
+            if leaks.in_text(written_of(row)):
                 num_leaks += 1
             else:
                 kept.append(Example.from_json({**row, "source": work.step.name}))
@@ -187,12 +188,6 @@ def sift(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     facts = {"num_documents": len(kept), "removed": {"leak": num_leaks}}
     (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     work.note(documents=len(kept), leaks=num_leaks)
-
-
-def _written(row: Mapping[str, Any]) -> str:
-    """What the model wrote of a line of a corpus."""
-    messages = row.get("messages", [])[row["num_given"] :]
-    return "\n".join(message["content"] for message in messages) or str(row.get("text", ""))
 
 
 def _scored(

@@ -15,6 +15,7 @@ from retain.rehearse.filters import Filters
 
 Writes = Literal["user", "assistant", "text", "random"]
 """A turn of a dialogue; the rest of a text; tokens drawn at random, which need no model."""
+CutOff = Literal["trim", "drop"]
 Path = tuple[int, ...]
 
 
@@ -137,8 +138,12 @@ class Corpus:
             the method's own (``extra:<name>``).
         num_documents: Size in lines; or
         num_tokens: size in tokens written, to within a line.
-        tries: How often one place is asked again whose text a filter removed.
+        tries: How often a place is asked whose text a filter removed.
+        cut_off: What becomes of an answer that ends at its limit: ``trim`` it to whole sentences,
+            or ``drop`` it.
         filters: What is removed.
+        max_similarity: Of user turns, what means the same as an earlier one is removed: the
+            largest cosine of two that differ (see ``retain.rehearse.meanings``). None keeps them.
     """
 
     name: str
@@ -147,7 +152,9 @@ class Corpus:
     num_documents: int | None = None
     num_tokens: int | None = None
     tries: int = 3
+    cut_off: CutOff = "trim"
     filters: Filters = field(default_factory=Filters)
+    max_similarity: float | None = None
 
     def expand(self, node: Node, examples: Sequence[Example], rng: Random) -> tuple[Ask, ...]:
         """What is asked below a node; () ends there.
@@ -203,4 +210,35 @@ def answers(nodes: Sequence[Node]) -> Iterator[Document]:
             depth=max(1, (len(node.path) - 1) // 2),
             num_given=num_given,
             num_tokens=node.num_tokens + (question.num_tokens if question else 0),
+        )
+
+
+def paths(nodes: Sequence[Node]) -> Iterator[Document]:
+    """Whole dialogues, from the root to each last answer; every answer is trained in one of them.
+
+    An answer that an earlier line has is there to be read (``train: false``).
+    """
+    answered = [node for node in nodes if node.ask is not None and node.ask.writes == "assistant"]
+    inner = {node.path[:length] for node in answered for length in range(len(node.path))}
+    by_path = {node.path: node for node in nodes}
+    seen: set[Path] = set()
+    for node in answered:
+        if node.path in inner:
+            continue
+        line = [node.path[:length] for length in range(2, len(node.path) + 1)]
+        new = [by_path[path] for path in line if path in by_path and path not in seen]
+        messages = list(node.messages)
+        first = len(messages) - len(line)  # what the model was given
+        for place, path in enumerate(line):
+            if path in seen and messages[first + place]["role"] == "assistant":
+                messages[first + place] = Message(**messages[first + place] | {"train": False})
+        parent = next((by_path[path] for path in reversed(line) if path in seen), None)
+        seen.update(line)
+        yield Document(
+            node=node,
+            messages=tuple(messages),
+            parent=parent,
+            depth=max(1, (len(node.path) - 1) // 2),
+            num_given=first,
+            num_tokens=sum(one.num_tokens for one in new),
         )

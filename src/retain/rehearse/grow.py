@@ -8,9 +8,12 @@ and its place alone; in fp32 not even on how the work is cut into portions.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from retain.data.draw import generator
 from retain.data.example import Example
@@ -18,11 +21,13 @@ from retain.errors import DataError, Interrupted
 from retain.rehearse.corpus import Ask, Corpus, Document, Node, Path, Writes
 from retain.rehearse.filters import Sieve
 from retain.rehearse.log import Log, Text
+from retain.rehearse.meanings import Meanings
+from retain.rehearse.sentences import whole_sentences
 
 PORTION = 128  # texts between two saves
 MOST_WRITTEN = 20  # times the corpus's size, in texts or tokens, before giving up
 NUM_SHOWN = 5
-TOO_LONG = "too long for the model"
+TOO_LONG, SAID_BEFORE = "too long for the model", "said before in other words"
 Progress = Callable[[float, float, str, str], None]
 
 
@@ -34,6 +39,9 @@ class Pen(Protocol):
 
     def write(self, asked: Sequence[tuple[str, Ask]], check_stop: Callable[[], None]) -> list[Text]:
         """The text of each (key of its sampling noise, ask); all are sampled alike."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """A vector for each text, by what it says."""
 
 
 @dataclass
@@ -91,6 +99,7 @@ class Grower:
     def __post_init__(self) -> None:
         self.grown = Grown()
         self.sieves: dict[Writes, Sieve] = {}
+        self.meanings: Meanings | None = None
         self._in_tree = 0
         self._examples = list(self.examples)
         generator(self.seed, "examples").shuffle(self._examples)
@@ -171,7 +180,8 @@ class Grower:
                 for path, ask in waiting.items()
                 if path not in kept and (attempt == 0 or ask.temperature > 0)
             }
-            for path, ask, text in self._texts(waiting, attempt):
+            for path, ask, written in self._texts(waiting, attempt):
+                text = self._trimmed(ask, written)
                 if self._is_kept(ask, text):
                     kept[path] = Node(
                         path=path, ask=ask, written=text.text, num_tokens=text.num_tokens
@@ -184,17 +194,36 @@ class Grower:
             self.grown.removed.setdefault(ask.writes, Counter())[TOO_LONG] += 1
         return fits
 
+    def _trimmed(self, ask: Ask, text: Text) -> Text:
+        """An answer that is cut off, in whole sentences; a text has no end of its own."""
+        if ask.writes == "text":
+            return replace(text, finished=True)
+        if text.finished or ask.writes == "user" or self.corpus.cut_off == "drop":
+            return text
+        whole = whole_sentences(text.text)
+        return replace(text, text=whole or text.text, finished=bool(whole))
+
     def _is_kept(self, ask: Ask, text: Text) -> bool:
         if ask.writes == "random":
             return True
         sieve = self.sieves.setdefault(ask.writes, Sieve(self.corpus.filters))
-        whole = ask.writes == "text"  # a text has no end of its own
-        why = sieve.removes(
-            text.text, finished=text.finished or whole, is_prompt=ask.writes == "user"
-        )
+        why = sieve.removes(text.text, finished=text.finished, is_prompt=ask.writes == "user")
+        if why is None and ask.writes == "user" and self._is_said_before(text.text):
+            return False
         if why is not None and len(self.grown.samples) < NUM_SHOWN:
             self.grown.samples.append((why, text.text))
         return why is None
+
+    def _is_said_before(self, text: str) -> bool:
+        """Whether a user turn means what an earlier one meant."""
+        if self.corpus.max_similarity is None:
+            return False
+        if self.meanings is None:
+            self.meanings = Meanings(self.pen.embed, self.corpus.max_similarity)
+        is_new = self.meanings.add(text)
+        if not is_new:
+            self.grown.removed.setdefault("user", Counter())[SAID_BEFORE] += 1
+        return not is_new
 
     def _texts(self, asked: Mapping[Path, Ask], attempt: int) -> Iterator[tuple[Path, Ask, Text]]:
         """Every ask with its text, in order; from the log, or written now."""
@@ -263,13 +292,13 @@ class Grower:
         size = self.corpus.size(self.grown.documents)
         num_written = self.grown.num_written.total()
         removed = Counter[str]()
-        for sieve in self.sieves.values():
-            removed.update(sieve.removed)
-        counts = ", ".join(f"{why} {num}" for why, num in removed.most_common())
+        for counts in (*self.grown.removed.values(), *(s.removed for s in self.sieves.values())):
+            removed.update(counts)
+        listed = ", ".join(f"{why} {num}" for why, num in removed.most_common())
         samples = "\n".join(f"  {why}: {text[:200]!r}" for why, text in self.grown.samples)
         return (
             f"{self.corpus.name}: the model wrote {num_written} texts; {size} of "
-            f"{self.corpus.full_size} {self._unit} can be used. Removed: {counts or 'none'}.\n"
+            f"{self.corpus.full_size} {self._unit} can be used. Removed: {listed or 'none'}.\n"
             f"{samples}\nRaise max_new_tokens if texts are cut off, lower temperature if they make "
             "no sense, or let another model write (writer)."
         )

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from retain.data.draw import generator
 from retain.data.example import Message
@@ -17,6 +19,8 @@ from retain.decode.choose import Sampling
 from retain.decode.live import Writing
 from retain.decode.prefix_tree import Tokens
 from retain.decode.writer import BATCH_SIZE, Ends, Writer, end_tokens
+from retain.model.embed import mean_states
+from retain.model.load import Loaded
 from retain.rehearse.corpus import Ask
 from retain.rehearse.log import Text
 
@@ -29,11 +33,13 @@ class ModelPen:
     """Writes with a model.
 
     Attributes:
-        writer: The model.
+        writer: Writes tokens.
+        loaded: The model, to embed texts with.
         seed: Of the fallback's noise; the live batch draws from each text's key.
     """
 
     writer: Writer
+    loaded: Loaded | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,6 +70,11 @@ class ModelPen:
             sampling = Sampling(temperature=ask.temperature, top_p=ask.top_p)
             self.writer.live(writings, sampling, check_stop)
         return [self._text(one, ask, ends) for one in writings]
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The mean state of each text's tokens."""
+        assert self.loaded is not None, "a pen that embeds knows the model as it was loaded"
+        return mean_states(self.loaded)(texts)
 
     # ------------------------------------------------------------ what is before
 

@@ -6,7 +6,7 @@ Output: ``corpus.jsonl``, a document with its origin a line; ``facts.json``.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -105,7 +105,8 @@ class Writing:
         loaded = cache.get(model_folder, precision=self.precision, quantisation=self.quantisation)
         length = model_length(loaded.model, loaded.tokenizer)
         writer = Writer(loaded.model, loaded.tokenizer, length, loaded.autocast)
-        grower = Grower(self.corpus, self.examples, ModelPen(writer), self.seed, self.log)
+        pen = ModelPen(writer, loaded)
+        grower = Grower(self.corpus, self.examples, pen, self.seed, self.log)
         grower.progress = self.progress or grower.progress
         grower.stop = self.stop or grower.stop
         grown = grower.grow()
@@ -114,6 +115,12 @@ class Writing:
                 row = document.row(model=self.model, seed=self.seed)
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
         return facts_of(grown) | {"notes": [*grown.notes, *writer.notes]}
+
+
+def written_of(row: Mapping[str, Any]) -> str:
+    """What the model wrote of a line of a corpus."""
+    messages = row.get("messages", [])[row["num_given"] :]
+    return "\n".join(message["content"] for message in messages) or str(row.get("text", ""))
 
 
 def facts_of(grown: Grown) -> dict[str, Any]:

@@ -1,0 +1,179 @@
+"""A corpus that a model writes, as a file for whatever trains on it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from retain.data.example import Example
+from retain.errors import DataError, RecipeError, StoreError, did_you_mean
+from retain.methods import find, known, load
+from retain.methods.base import OF_MIX, Method, Past, acts_in, option_names
+from retain.recipe.dotted import split
+from retain.rehearse.corpus import Corpus
+
+OF_RECIPES = (*OF_MIX, "phases", "writer")
+
+
+def rehearse(
+    model: str,
+    method: str,
+    values: Sequence[str] = (),
+    *,
+    output: str | Path,
+    tasks: Sequence[str] = (),
+    seed: int = 0,
+) -> str:
+    """Have a model write a corpus as a method asks for it; what came of it, as text.
+
+    What is written lies beside the output until it is done: after a kill the same call goes on.
+
+    Args:
+        model: A folder, a hub id or ``embedded:NAME``: who writes.
+        method: One that rehearses, such as ``tree_generation``.
+        values: ``num_tokens=20000`` and the like.
+        output: The file, JSON lines.
+        tasks: What gives an item of these tasks away is left out.
+        seed: Of all that is drawn.
+
+    Raises:
+        RetainError: If a value cannot be, the file exists, or the model writes nothing usable.
+        Interrupted: After a signal; the same call goes on.
+    """
+    from retain import terminal
+    from retain.execute.signals import listening
+    from retain.model.reference import folder, identity
+    from retain.rehearse.log import Log
+    from retain.rehearse.step import Writing
+
+    path = Path(output)
+    if path.exists():
+        raise StoreError(f"{path} exists already; name another file with --output")
+    made = _method(method, values)
+    corpus = made.rehearse(Past())
+    assert corpus is not None
+    examples = _examples(made, corpus)
+    sha256 = identity(model)["sha256"]
+    begun = path.with_name(f"{path.name}.begun")
+    scored = _scored(tasks)
+    asked = [made.spec_of_corpus(), sha256, seed, [example.id for example in examples]]
+    with (
+        listening(on_stop=_say_stopping, on_leave=lambda reason: None) as stop,
+        terminal.bar(f"{model} writes") as progress,
+    ):
+        writing = Writing(
+            corpus=corpus,
+            model=sha256,
+            examples=examples,
+            seed=seed,
+            precision="auto",
+            log=Log(begun, asked),
+            progress=progress,
+            stop=stop,
+        )
+        partial = path.with_name(f"{path.name}.partial")
+        facts = writing.write(folder(model), partial)
+    num_leaks = _without(partial, scored)
+    partial.rename(path)
+    begun.unlink(missing_ok=True)
+    return _text(path, facts, num_leaks)
+
+
+def _say_stopping() -> None:
+    from retain import terminal
+
+    terminal.say("stopping; the same command goes on")
+
+
+def _method(name: str, values: Sequence[str]) -> Method:
+    """The method with the values of the command line."""
+    found = find(name)
+    if not acts_in(found, "rehearse"):
+        writing = [one for one, method in known().items() if acts_in(method, "rehearse")]
+        raise RecipeError(f"method '{name}' writes no corpus; those that do: {', '.join(writing)}")
+    options = dict(split(value) for value in values)
+    allowed = [one for one in option_names(found) if one not in OF_RECIPES]
+    for key in options:
+        if key in OF_RECIPES:
+            raise RecipeError(f"{key}: says what a recipe does with a corpus; leave it out here")
+        if key not in allowed:
+            raise RecipeError(did_you_mean("key", key, allowed))
+    return load(name, options)
+
+
+def _examples(method: Method, corpus: Corpus) -> list[Example]:
+    """The prompts that the method brings."""
+    from retain.data.sources import load as load_source
+
+    own = method.data()
+    if missing := [role for role in corpus.data if role not in own]:
+        raise RecipeError(
+            f"{method.name} asks about the data of a recipe ({', '.join(missing)}); outside one, "
+            "give it prompts of its own: prompts=FILE"
+        )
+    return [
+        example
+        for role in corpus.data
+        for source in own[role]
+        for example in load_source(source.model_dump(exclude_none=True)).examples
+    ]
+
+
+def _scored(tasks: Sequence[str]) -> list[str]:
+    """Every text that would give an item of these tasks away."""
+    from retain.evaluate.catalog import resolve
+    from retain.evaluate.documents import document_texts
+
+    return [text for spec in resolve(list(tasks)) for _, text in document_texts(spec)]
+
+
+def _without(path: Path, scored: Sequence[str]) -> int:
+    """Take lines out of a corpus that give one of these texts away; how many."""
+    from retain.rehearse.leaks import Leaks
+    from retain.rehearse.step import written_of
+
+    if not scored:
+        return 0
+    leaks = Leaks(scored)
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not leaks.in_text(written_of(json.loads(line)))]
+    if not kept:
+        raise DataError(f"all {len(lines)} documents give an item of the tasks away")
+    path.write_text("".join(kept), "utf-8")
+    return len(lines) - len(kept)
+
+
+def _text(path: Path, facts: Mapping[str, Any], num_leaks: int) -> str:
+    """What was written, what was removed, how varied it is."""
+    from retain import terminal
+
+    found = facts["diversity"]
+    written = ", ".join(f"{num} {_NAMES[role]}" for role, num in facts["texts_written"].items())
+    lines = [
+        f"{path}: {facts['num_documents'] - num_leaks} documents, {facts['num_tokens']:,} tokens",
+        f"written     {written}; {facts['tokens_written']:,} tokens",
+    ]
+    for role, counts in facts["removed"].items():
+        if counts:
+            listed = ", ".join(f"{why} {num}" for why, num in counts.items())
+            lines.append(f"removed     of {_NAMES[role]}: {listed}")
+    if num_leaks:
+        lines.append(f"removed     evaluated items: {num_leaks}")
+    for name, what in _MEASURES.items():
+        if found[name] is not None:
+            lines.append(f"{found[name]:<11.3f} {what}")
+    for depth, terms in found["topics"].items():
+        lines.append(
+            f"depth {depth}     {found['num_by_depth'][depth]} documents: {', '.join(terms)}"
+        )
+    return terminal.plain("\n".join([*lines, *facts["notes"]]))
+
+
+_NAMES = {"user": "questions", "assistant": "answers", "text": "texts", "random": "random texts"}
+_MEASURES = {
+    "distinct_1": "distinct-1: different words of all",
+    "distinct_2": "distinct-2",
+    "distinct_3": "distinct-3",
+    "self_bleu": "self-BLEU of a sample (1: all alike)",
+    "mean_similarity": "mean similarity of two documents (cosine of their character n-grams)",
+}
