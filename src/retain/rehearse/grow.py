@@ -292,8 +292,10 @@ class Grower:
         size = self.corpus.size(self.grown.documents)
         num_written = self.grown.num_written.total()
         removed = Counter[str]()
-        for counts in (*self.grown.removed.values(), *(s.removed for s in self.sieves.values())):
+        for counts in self.grown.removed.values():
             removed.update(counts)
+        for sieve in self.sieves.values():
+            removed.update(sieve.removed)
         listed = ", ".join(f"{why} {num}" for why, num in removed.most_common())
         samples = "\n".join(f"  {why}: {text[:200]!r}" for why, text in self.grown.samples)
         return (
