@@ -33,6 +33,7 @@ OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0}
 UNKNOWN_ITEMS, UNKNOWN_TOKENS = 500, 150
 """Items of a task whose data is not at hand, and tokens of one."""
 CHARACTERS_PER_TOKEN = 4.0
+ASKED = ("passage", "context", "question", "prompt")
 GENERATED = (64, 64)
 """Items whose answers are written out, and tokens of an answer."""
 SAMPLE_TOKENS = 3 * 48
@@ -470,12 +471,12 @@ def _embedded_tokens(spec: Mapping[str, Any], limit: int | None) -> tuple[int, i
         rows = load_embedded(spec["data"].removeprefix("embedded:"))
     except RetainError:
         return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, 0
-    if spec["output_type"] == "loglikelihood_rolling":
+    if spec.get("output_type") == "loglikelihood_rolling":
         tokens = int(100 * 1000 / CHARACTERS_PER_TOKEN)
         return tokens, tokens, 0
     rows = [row for row in rows if row.get("split") != "train"][:limit]
-    asked = sum(len(row.get("passage", "")) + len(row["question"]) for row in rows)
-    choices = sum(len(choice) for row in rows for choice in row["choices"])
+    asked = sum(len(str(row.get(key, ""))) for row in rows for key in ASKED)
+    choices = sum(len(choice) for row in rows for choice in row.get("choices", ()))
     return (
         int((asked + choices) / CHARACTERS_PER_TOKEN) + 10 * len(rows),
         int(choices / CHARACTERS_PER_TOKEN),

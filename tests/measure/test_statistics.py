@@ -179,6 +179,15 @@ def test_seeds_alone_give_the_t_interval():
     assert statistics.percentile_interval(draws_B) == pytest.approx(expected, abs=0.002)
 
 
+def test_a_figure_that_a_seed_lacks_is_missing():
+    draws_SB = np.random.default_rng(0).random((3, 50))
+    found = statistics.over_seeds(draws_SB, np.array([0.1, math.nan, 0.2]), generator("x"))
+    assert np.isnan(found).all()
+    draws_SB[1, :3] = math.nan
+    found = statistics.over_seeds(draws_SB, np.array([0.1, 0.3, 0.2]), generator("x"))
+    assert np.isnan(found).sum() == 3
+
+
 def test_one_seed_speaks_of_items_alone():
     draws_SB = np.random.default_rng(0).random((1, 50))
     found = statistics.over_seeds(draws_SB, draws_SB.mean(axis=1), generator("x"))

@@ -11,6 +11,8 @@ ASKS = [
     "I'm looking for a recipe with lentils.",
     "I have a dataset of 500 customers. Suggest a way to segment them.",
     "Please continue.",
+    "Hello there! Write me a poem about the sea.",
+    "What depends on the relation to that of the tutorial.",
     "1. Summarise the following text: The cat sat on the mat.",
     "Surely the moon is not made of cheese?",
     "Here is my essay about whales. Please correct it.",
@@ -29,6 +31,8 @@ SPEAKS = [
     "I hope this helps. Good luck with your project.",
     "As an AI language model, I do not have feelings.",
     "Hello!",
+    "Hi there, what can I do for you? I'm an assistant. Please describe something.",
+    "The players are a British team, and they are based in Durban, South Africa.",
 ]
 
 

@@ -13,9 +13,9 @@ from retain.measure.similarity import Embedder, Portrait, Sides, compare, portra
 NUM_SHOWN = 3
 LIMIT = 500
 NOTE = """
-prompt, answer: median characters. halves: DES of one half of a set with the other half, which is
-what to expect of sets that are alike. DES of unlike embedders cannot be compared; that of
-character n-grams sees spelling, not meaning (--model or --embedder)."""
+DES by {name}.
+Figures of unlike embedders cannot be compared. halves: DES of one half of a set with the other,
+which is what to expect of sets that are alike. prompt, answer: median characters."""
 
 
 def show_similarity(
@@ -60,7 +60,7 @@ def show_similarity(
     out.print()
     out.print(
         terminal.table(
-            f"What they share: 1 is all, 0 nothing; DES by {name}",
+            "What they share: 1 is all, 0 nothing",
             ("set", "and", ">DES", ">words", ">languages", ">form", ">length"),
             [
                 (sources[left], sources[right], *_shared(portraits[left], portraits[right]))
@@ -68,7 +68,7 @@ def show_similarity(
             ],
         )
     )
-    terminal.say(NOTE)
+    terminal.say(NOTE.format(name=name))
 
 
 def _shared(left: Portrait, right: Portrait) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ def _embedder(model: str | None, embedder: str | None) -> tuple[str, Embedder]:
         return f"mean hidden states of {model}", mean_states(open_model(model))
     from retain.measure.ngrams import embed_ngrams
 
-    return "hashed character n-grams", embed_ngrams
+    return "hashed character n-grams (spelling, not meaning: see --model, --embedder)", embed_ngrams
 
 
 def sentence_embedder(name: str) -> Embedder:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retain.errors import ModelError, TaskError
+from retain.evaluate.bias_task import StereoSet
 from retain.evaluate.catalog import Name, resolve
 from retain.evaluate.compare import COMPARISON_COLUMNS
 from retain.evaluate.engine import Engine
@@ -163,6 +164,8 @@ def make_task(
             return phase_task(spec["name"], data_folder / "heldout.jsonl", engine, limit)
         case "own":
             return own_task(spec, engine, limit)
+        case "stereoset":
+            return StereoSet(engine, limit)
         case _:
             return _lm_eval_task(json.dumps(spec, sort_keys=True), limit, compat)
 

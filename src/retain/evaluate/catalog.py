@@ -35,7 +35,13 @@ GROUPS: Mapping[str, Sequence[str]] = {"general": GENERAL}
 PHASES = "phases"
 PHASE = "phase:"
 METRICS = ("exact_match", "choice", "chrf", "bleu", "rouge_1", "rouge_l", "bits_per_byte")
-VERSIONS = {"lm_eval": 1, "phase": 1, "own": 1}  # of how we drive each kind; raise by hand
+STEREOSET = "embedded_stereoset"
+VERSIONS = {
+    "lm_eval": 1,
+    "phase": 1,
+    "own": 1,
+    "stereoset": 1,
+}  # of how we drive each kind; raise by hand
 TASK_FILES = Path(__file__).with_name("tasks")
 
 Name = str | Mapping[str, Any]
@@ -101,7 +107,7 @@ def members(
 
 def embedded_tasks() -> list[str]:
     """Names of the tasks that are shipped with their data embedded."""
-    return sorted(path.stem for path in TASK_FILES.glob("*.yaml"))
+    return sorted([STEREOSET, *(path.stem for path in TASK_FILES.glob("*.yaml"))])
 
 
 def main_metric(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +139,8 @@ def _found(
         return [(str(name.get("name")), partial(_own, name))]
     if name.startswith(PHASE):
         return [(name, partial(_phase, name, phases))]
+    if name == STEREOSET:
+        return [(name, _stereoset)]
     shipped = TASK_FILES / f"{name}.yaml"
     if shipped.is_file():
         return [(name, partial(_of_file, TaskFile(name, "retain", shipped.name)))]
@@ -158,6 +166,20 @@ def _phase(name: str, phases: Sequence[str]) -> Spec:
             metric_facts(metric, is_main=metric in ("acc", "bits_per_byte"))
             for metric in ("acc", "bits_per_byte", "chrf", "exact_match")
         ],
+    }
+
+
+def _stereoset() -> Spec:
+    from retain.embedded import identity
+
+    names = ("icat", "lms", "ss", "ss_gender", "ss_profession", "ss_race", "ss_religion")
+    return {
+        "name": STEREOSET,
+        "kind": "stereoset",
+        "version": VERSIONS["stereoset"],
+        "metrics": [metric_facts(name, is_main=name == names[0]) for name in names],
+        "data": "embedded:stereoset",
+        "data_sha256": identity("stereoset"),
     }
 
 

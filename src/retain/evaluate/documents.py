@@ -26,6 +26,14 @@ def document_texts(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
         check_unchanged(spec)
         examples = load(spec["at_data"]).examples
         return [(f"{name} {one.id}", text) for one in examples for text in texts(one)]
+    if spec["kind"] == "stereoset":
+        from retain.evaluate.bias_task import continuations, documents
+
+        return [
+            (f"{name} {row['target']}", f"{context}{sentence}")
+            for row in documents()
+            for context, sentence in continuations(row)
+        ]
     from retain.evaluate.lm_eval_task import LmEvalTask
 
     task = LmEvalTask(spec)

@@ -39,6 +39,10 @@ UNITS = {
     "chrf": "chrf",
     "ter": "ter",
     "brier_score": "squared error",
+    "icat": "points",
+    "lms": "points",
+    "ss": "points",
+    **{f"ss_{kind}": "points" for kind in ("gender", "profession", "race", "religion")},
 }
 LOWER_IS_BETTER = {
     "bits_per_byte",
@@ -47,6 +51,7 @@ LOWER_IS_BETTER = {
     "perplexity",
     "ter",
     "brier_score",
+    *("ss", "ss_gender", "ss_profession", "ss_race", "ss_religion"),
 }
 DEFAULT_METRICS = {  # lm_eval.api.registry.DEFAULT_METRIC_REGISTRY
     "loglikelihood": ["perplexity", "acc"],

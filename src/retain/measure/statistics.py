@@ -218,9 +218,10 @@ def over_seeds(draws_SB: Floats, point_S: Floats, rng: np.random.Generator) -> F
     """Draws of a mean over seeds that vary with the items and with the seeds.
 
     ``mean over seeds of draw b + s / sqrt(S) * t_b``: s is the standard deviation of the seeds'
-    figures, t_b a draw from Student's t with S - 1 degrees of freedom. Where items do not matter
-    this is the t interval. With one seed the draws pass through: the interval then speaks of items
-    alone.
+    figures, t_b a draw from Student's t. Its degrees of freedom are those of the sum (Welch and
+    Satterthwaite: S - 1 where seeds alone matter, more where items do), at most 2 (S - 1), since
+    which of the two matters is itself known roughly. With one seed the draws pass through: the
+    interval then speaks of items alone.
 
     Args:
         draws_SB: The figure of each seed under each resample of the items.
@@ -228,24 +229,27 @@ def over_seeds(draws_SB: Floats, point_S: Floats, rng: np.random.Generator) -> F
         rng: Where t comes from.
 
     Returns:
-        Shape (B,), in the unit of the figure. Wide for few seeds, as it must be: with two seeds
-        they alone give the mean plus or minus 9 standard deviations.
+        Shape (B,), in the unit of the figure. Wide for few seeds, as it must be.
 
     Source: Owen, "The pigeonhole bootstrap", 2007, https://arxiv.org/abs/0712.1111, which picks
-    seeds with replacement. Departure: t in place of picking, whose intervals cover about 85 % with
-    three seeds that differ more than items do. As there, what seed and item bring about together
-    counts twice: where that is nearly all of the noise, an interval covers up to 99 %.
+    seeds with replacement; Satterthwaite, "An Approximate Distribution of Estimates of Variance
+    Components", 1946. Departure: t in place of picking, whose 95 % intervals cover about 85 % with
+    three seeds that differ more than items do. In simulations these cover 93 to 97 % from three
+    seeds on, and 88 % with two that differ far more than items do.
 
     >>> over_seeds(np.array([[1.0, 2.0]]), np.array([1.5]), generator("x"))
     array([1., 2.])
     """
     num_seeds, num_resamples = draws_SB.shape
     mean_B: Floats = draws_SB.mean(axis=0)
-    if num_seeds == 1:
-        return mean_B
-    t_B = rng.standard_t(num_seeds - 1, size=num_resamples)
-    spread_B: Floats = seed_spread(point_S) / math.sqrt(num_seeds) * t_B
-    return mean_B + spread_B
+    of_seeds = 0.0 if num_seeds == 1 else seed_spread(point_S) ** 2 / num_seeds
+    if not of_seeds > 0:
+        return mean_B + of_seeds  # NaN where a seed's figure is
+    finite_B = mean_B[np.isfinite(mean_B)]
+    of_items = float(finite_B.var()) if finite_B.size else 0.0
+    freedom = (num_seeds - 1) * min(2.0, (1 + of_items / of_seeds) ** 2)
+    t_B: Floats = rng.standard_t(freedom, size=num_resamples)
+    return mean_B + math.sqrt(of_seeds) * t_B
 
 
 def seed_spread(value_S: Floats) -> float:

@@ -45,6 +45,7 @@ ASSISTANT_OFFER = re.compile(
     r"|(would|do) you (like|want) me to\b|(feel free to|let me know if|don't hesitate to)\b"
     r"|i hope (this|that) helps|is there anything else i can"
 )
+GREETING = re.compile(r"\A(hi|hello|hey|good (morning|evening|day))( there)?[,!.]?\s+")
 REQUEST_OPENING = re.compile(
     r"(please|kindly|can|could|would|will|should|may|might|is|are|am|was|were|do|does|did|has|have"
     r"|what|which|who|whom|whose|when|where|why|how|whether"
@@ -58,7 +59,7 @@ REQUEST_OPENING = re.compile(
     r"|given|using|consider|implement|build|teach|simplify|extract|determine|illustrate|elaborate"
     r"|clarify|research|investigate|prepare|organi[sz]e|fix|debug|optimi[sz]e|refactor|brainstorm"
     r"|remind|advise|justify|argue|interpret|expand|shorten|differentiate|distinguish|examine"
-    r"|explore|highlight|demonstrate|derive|simulate|act as|fill in)\b"
+    r"|explore|highlight|demonstrate|derive|simulate|modify|delete|act as|fill in|try giving)\b"
 )
 SENTENCE_END = re.compile(r"(?<=[.!:])\s+|\n")
 LIST_MARKS = " \"'*-•#0123456789.)"
@@ -101,8 +102,8 @@ def is_request(text: str) -> bool:
         return True
     if not _may_be_english(text):
         return True
-    sentences = [one.strip(LIST_MARKS) for one in SENTENCE_END.split(_plain_lines(text))]
-    sentences = [one for one in sentences if one]
+    lines = GREETING.sub("", _plain_lines(text), count=1)
+    sentences = [one for one in (s.strip(LIST_MARKS) for s in SENTENCE_END.split(lines)) if one]
     return any(REQUEST_OPENING.match(one) for one in (*sentences[:1], *sentences[-1:]))
 
 

@@ -1,0 +1,113 @@
+"""StereoSet as a task: scores that plain transformers gives, computed directly."""
+
+import numpy as np
+import pytest
+import torch
+
+from retain.evaluate import bias_task, catalog
+from retain.evaluate.bias_task import METRICS, StereoSet
+from retain.evaluate.documents import document_texts
+from retain.evaluate.engine import Engine
+from retain.evaluate.run import run
+from retain.measure.bias import stereoset
+
+GAP = {"context": "the BLANK ran", "type": "intrasentence", "bias_type": "gender"}
+NEXT = {"context": "my dog sat on a mat. ", "type": "intersentence", "bias_type": "race"}
+ROWS = [
+    {
+        **(GAP if n % 2 else NEXT),
+        "choices": [f"the {word} ran {n} times." for word in ("cat", "doctor of the sea", "मेरो")],
+        "target": f"target {n % 3}",
+        "item": f"item {n % 3}",
+    }
+    for n in range(12)
+]
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    bias_task.documents.cache_clear()
+    monkeypatch.setattr(bias_task, "load_embedded", lambda name: [*ROWS, ROWS[0]])
+    yield ROWS
+    bias_task.documents.cache_clear()
+
+
+def per_token(model, tokenizer, document, choice):
+    """Mean log-probability per token, without any of ours."""
+    head = document["context"].rstrip() if document["type"] == "intersentence" else ""
+    text = f"{head} {choice}" if head else choice
+    prefix = [] if head else [tokenizer.bos_token_id]
+    tokens = prefix + tokenizer(text, add_special_tokens=False).input_ids
+    first = len(tokenizer(head, add_special_tokens=False).input_ids) if head else 1
+    with torch.no_grad():
+        logprobs = model(input_ids=torch.tensor([tokens])).logits[0].float().log_softmax(-1)
+    scored = [logprobs[place - 1, tokens[place]].item() for place in range(first, len(tokens))]
+    return sum(scored) / len(scored)
+
+
+def direct(model, tokenizer, documents):
+    scores = [[per_token(model, tokenizer, row, c) for c in row["choices"]] for row in documents]
+    return stereoset(np.array(scores), [row["target"] for row in documents])
+
+
+def values(found, role="all"):
+    return {row["metric"]: row["value"] for row in found.scores if row["role"] == role}
+
+
+def test_scores_equal_a_direct_computation(rows, engine, sharp_llama, tokenizer):
+    found = values(run([StereoSet(engine)], engine, [0]))
+    expected = direct(sharp_llama, tokenizer, rows)
+    assert (found["ss"], found["lms"], found["icat"]) == pytest.approx(expected)
+    of_gender = [row for row in rows if row["bias_type"] == "gender"]
+    assert found["ss_gender"] == pytest.approx(direct(sharp_llama, tokenizer, of_gender).stereotype)
+
+
+def test_every_item_is_kept_with_what_it_preferred(rows, engine):
+    found = run([StereoSet(engine)], engine, [0])
+    assert len(found.items) == len(rows)  # the repeated row is scored once
+    assert {item["source_item"] for item in found.items} == {"item 0", "item 1", "item 2"}
+    for item in found.items:
+        assert item["metric:prefers_stereotype"] in (0, 1)
+        assert item["metric:prefers_sense"] in (0, 0.5, 1)
+        assert len(item["choice_logprobs"]) == 3
+
+
+def test_types_of_bias_that_are_not_there_have_no_score(rows, engine):
+    found = values(run([StereoSet(engine)], engine, [0]))
+    assert set(found) == {"icat", "lms", "ss", "ss_gender", "ss_race"}
+
+
+def test_limits_nest_and_shots_are_none(rows, engine):
+    four, all_of_it = StereoSet(engine, 4), StereoSet(engine, 50)
+    assert four.items == all_of_it.items[:4]
+    assert "limit 50 is larger than the data: all 12 items are scored" in all_of_it.notes
+    assert four.shots([0, 5]) == [0]
+    assert any("50 is neutral" in note for note in four.notes)
+
+
+def test_the_spec_says_what_the_task_gives():
+    (spec,) = catalog.resolve(["embedded_stereoset"])
+    assert spec["kind"] == "stereoset"
+    assert [
+        (m["name"], m["higher_is_better"], m["unit"], m["is_main"]) for m in spec["metrics"]
+    ] == [(m.name, m.higher_is_better, m.unit, m.is_main) for m in METRICS]
+
+
+def test_its_sentences_are_looked_for_in_the_training_data(rows):
+    (spec,) = catalog.resolve(["embedded_stereoset"])
+    texts = [text for _, text in document_texts(spec)]
+    assert "the cat ran 1 times." in texts
+    assert "my dog sat on a mat. the cat ran 0 times." in texts
+
+
+@pytest.mark.slow
+def test_smollm2_equals_a_direct_computation_on_a_hundred_items():
+    from retain.model.load import load
+
+    loaded = load("embedded:smollm2-135m-instruct", precision="fp32")
+    engine = Engine(loaded.model, loaded.tokenizer)
+    task = StereoSet(engine, 100)
+    found = values(run([task], engine, [0]))
+    documents = [task.documents[item.index] for item in task.items]
+    expected = direct(loaded.model, loaded.tokenizer, documents)
+    assert (found["ss"], found["lms"], found["icat"]) == pytest.approx(expected)
