@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# a deadline measures the machine and what is imported on the way, not the code
+settings.register_profile("retain", deadline=None)
+settings.load_profile("retain")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
