@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the user's mistake (a message, no traceback), 2 a gate of 
 it runs.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -340,6 +341,8 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line; the one place where a mistake becomes a message and an exit code."""
     words = _with_dotted_options(sys.argv[1:] if arguments is None else arguments)
     try:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # leave as on Ctrl-C, with 130
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         return app(args=words, prog_name="retain")
     except RetainError as error:
         typer.echo(f"Error: {error}", err=True)

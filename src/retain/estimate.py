@@ -76,11 +76,14 @@ class Plan:
     Attributes:
         lines: A line for each step, in the order they would be done.
         snapshot_bytes: The most that snapshots of one running step take besides.
+        copy_bytes: Memory besides, while a snapshot is written in the background; not taken
+            where less than twice that is free.
         notes: What a reader must know: rough counts, what happens in an arm.
     """
 
     lines: tuple[Line, ...]
     snapshot_bytes: int
+    copy_bytes: int = 0
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -124,7 +127,7 @@ class _Estimator:
         self.resolved, self.graph, self.store, self.scratch = resolved, graph, store, scratch
         self.folder = folder
         self.notes: dict[str, None] = {}
-        self.snapshot_bytes = 0
+        self.snapshot_bytes = self.copy_bytes = 0
         self.rates: dict[str, Rates] = {}
         self.known_facts: dict[str, Facts] = {}
 
@@ -145,7 +148,12 @@ class _Estimator:
         for row in self.graph.rows:
             for note in row.planned.notes if row.planned else ():
                 self.notes.setdefault(note)
-        return Plan(lines=tuple(lines), snapshot_bytes=self.snapshot_bytes, notes=tuple(self.notes))
+        return Plan(
+            lines=tuple(lines),
+            snapshot_bytes=self.snapshot_bytes,
+            copy_bytes=self.copy_bytes,
+            notes=tuple(self.notes),
+        )
 
     def line(self, step: Step, row: Row | None) -> Line:
         """What a step that is not finished will take."""
@@ -189,6 +197,7 @@ class _Estimator:
         )
         cost: Cost = training_cost(facts, phase, self.rate(facts, precision))
         self.snapshot_bytes = max(self.snapshot_bytes, cost.snapshot_bytes)
+        self.copy_bytes = max(self.copy_bytes, cost.copy_bytes)
         names = facts.places if moving is None else moving
         return Line(
             step=step,

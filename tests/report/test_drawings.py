@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from retain.report.analysis import analyse, choose_arms
-from retain.report.curves import curve_lines
+from retain.report.curves import Line, curve_lines, loss_plot
 from retain.report.figures import draw_figures
 from retain.report.heat import blocks, heat_maps
 from retain.report.plane_drawing import plane
@@ -81,6 +81,12 @@ def test_a_cell_is_coloured_only_beyond_its_interval(book):
     english = none.rows[2][1][4]
     assert english.tone == -3
     assert english.change_text.startswith("+0.2")
+
+
+def test_a_phase_of_one_step_is_drawn():
+    drawn = loss_plot([Line("none", 0, (1.0,), (3.5,))], "short", "loss")
+    assert "none: 3.5" in drawn
+    assert "<polyline" in drawn
 
 
 def test_curves_are_shared_or_one_per_arm(results):

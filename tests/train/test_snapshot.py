@@ -121,16 +121,30 @@ def test_saving_by_the_clock_costs_under_a_twentieth(monkeypatch):
     for step in range(1, 2000):
         now[0] += 1.0
         if pace.is_due(step):
+            pace.begun()
             now[0] += 4.0
             saved += 4.0
-            pace.saved(4.0)
+            pace.saved(9.0, cost=4.0)
     assert 0 < saved <= 0.05 * now[0]
 
 
-def test_a_stop_saves_only_what_fits_in_its_time():
-    assert Pace(None, int(1e9)).fits_a_stop(5.0)
-    assert not Pace(None, int(1e9)).fits_a_stop(9.0)
-    assert not Pace(None, int(9e9)).fits_a_stop()
+def test_one_passed_over_is_gone_once_a_new_one_is_there(tmp_path):
+    for step in (2, 4, 6):
+        last = snapshots.save(tmp_path, make_snapshot(step))
+    (last / "state.json").write_text("{")
+    snapshots.save(tmp_path, make_snapshot(5))
+    kept = sorted(path.name for path in (tmp_path / "snapshots").iterdir())
+    assert kept == ["step-00000004", "step-00000005"]
+
+
+def test_a_copy_does_not_move_with_what_it_is_of():
+    live = make_snapshot(2)
+    copy = snapshots.copied(live)
+    live.weights["w"].zero_()
+    live.optimizer["exp_avg/w"].zero_()
+    assert torch.equal(copy.weights["w"], torch.full((3,), 2.0))
+    assert torch.equal(copy.optimizer["exp_avg/w"], torch.ones(3))
+    assert copy.num_bytes == live.num_bytes == 4 * (3 + 4 + 3)
 
 
 def test_large_states_are_written_in_several_files(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from retain.api.prepared import Prepared
 from retain.errors import StoreError
 from retain.execute import run_folder
 from retain.pipeline.graph import Row
-from retain.steps.durable import write_file
+from retain.steps.durable import make_folder, write_file, write_link
 
 if TYPE_CHECKING:
     from retain.report.results import Checkpoint
@@ -48,7 +48,7 @@ def point_to_models(prepared: Prepared, folder: Path, verdicts: "Sequence[Verdic
     only_chosen = prepared.resolved.recipe.keep.models == "chosen"
     chosen = {(one.variant, one.arm, one.seed) for one in verdicts}
     target = folder / "models"
-    target.mkdir(exist_ok=True)
+    make_folder(target)
     wanted: dict[str, dict[str, Any]] = {}
     for row in prepared.graph.rows:
         name = _kept_name(prepared, row)
@@ -82,11 +82,8 @@ def _link(link: Path, folder: str) -> None:
     """
     if link.exists() and not link.is_symlink():
         raise StoreError(f"{link}: is in the way of a link to {folder}; move it away")
-    beside = link.with_name(f".{link.name}.{os.getpid()}")
     try:
-        beside.symlink_to(folder, target_is_directory=True)
+        write_link(link, folder)
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            return
-        raise
-    beside.replace(link)
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retain.errors import Interrupted
+from retain.steps.durable import write_file
 from retain.steps.lines import add_lines, whole_lines
 
 Batch = TypeVar("Batch")
@@ -88,8 +89,7 @@ class Ledger:
         lines = list(whole_lines(path))
         if lines and lines[0] == {"plan": digest}:
             return {line["batch"]: line["results"] for line in lines[1:]}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"plan": digest}) + "\n", encoding="utf-8")
+        write_file(path, json.dumps({"plan": digest}) + "\n")
         return {}
 
     def _keep(self, name: str, index: int, results: list[Any]) -> None:

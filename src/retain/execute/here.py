@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from retain.errors import Interrupted
+from retain.errors import Interrupted, StoreError
 from retain.execute.listener import Listener, Outcome, Quiet
 from retain.execute.runners import Runner
 from retain.execute.signals import listening
@@ -203,13 +203,16 @@ class _Walk:
     def _failed(self, step: Step, error: Exception, seconds: float) -> None:
         outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
         self._listener.done(step, outcome, seconds)
-        self._journal.event(
-            f"step {outcome}",
-            step=step.folder,
-            seconds=round(seconds, 3),
-            error=type(error).__name__,
-            message=str(error)[:MAX_MESSAGE],
-        )
+        try:
+            self._journal.event(
+                f"step {outcome}",
+                step=step.folder,
+                seconds=round(seconds, 3),
+                error=type(error).__name__,
+                message=str(error)[:MAX_MESSAGE],
+            )
+        except StoreError as full:  # what stopped the step is what the user must hear of
+            self._listener.message(str(full))
 
     def _waiter(self, step: Step) -> Callable[[Holder], None]:
         """Called while another process computes the step."""

@@ -43,6 +43,6 @@ def own_run(run_dir: Path) -> Iterator[None]:
         with writing(run_dir):
             make_folder(run_dir)
             stack.enter_context(locked(run_dir / LOCK, what=what))
-            for torn in list(run_dir.glob(f"{TEMPORARY}-*")):
-                remove_tree(torn)
+            for torn in [*run_dir.glob(f"{TEMPORARY}-*"), *run_dir.glob(f"*/{TEMPORARY}-*")]:
+                torn.unlink() if torn.is_symlink() else remove_tree(torn)
         yield

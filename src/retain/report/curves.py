@@ -44,7 +44,8 @@ def loss_plot(lines: Sequence[Line], phase: str, identity: str) -> Markup:
     """Training loss of one phase, one line per arm."""
     steps = [step for line in lines for step in line.steps]
     losses = [loss for line in lines for loss in line.losses]
-    x_scale = Scale(min(steps, default=0), max(max(steps, default=1), 1), LEFT, WIDTH - RIGHT)
+    first = min(steps, default=0)
+    x_scale = Scale(first, max(max(steps, default=1), first + 1), LEFT, WIDTH - RIGHT)
     y_scale = Scale(*padded(losses), HEIGHT - BOTTOM, TOP)
     drawn = [
         polyline(

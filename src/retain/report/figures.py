@@ -17,7 +17,7 @@ from retain.report.moving import MovingPart, moving_parts
 from retain.report.planes import Panel, Point, panels
 from retain.report.scorebook import ScoreBook
 from retain.report.text import one_line, visible
-from retain.steps.durable import TEMPORARY, fsync, make_folder, remove_tree
+from retain.steps.durable import TEMPORARY, announce, fsync, make_folder, publish, remove_tree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,12 +77,11 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Path]:
         fsync(building)
         if folder.exists():
             remove_tree(folder)
-        building.rename(folder)
+        publish(building, folder)
     except BaseException:
         if building.exists():
             remove_tree(building)
         raise
-    fsync(folder.parent)
     return [folder / name for name in names]
 
 
@@ -102,6 +101,7 @@ def _draw(analysis: Analysis, folder: Path) -> list[str]:
                     metadata: dict[str, Any] = (
                         {"Software": None} if kind == "png" else {"Date": None}
                     )
+                    announce("write", path)
                     figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata, format=kind)
                     written.append(path.name)
     return written

@@ -6,7 +6,7 @@ only then prune what it replaces. A folder is whole if and only if its manifest 
 (:mod:`retain.steps.manifest`); a number in a folder's name proves nothing.
 
 Every write, fsync, rename and removal is announced to ``on_file_event`` before it happens, so that
-a test can kill the process there.
+a test can kill the process there. Who fills a file by a library's own means calls ``announce``.
 """
 
 import errno
@@ -31,7 +31,15 @@ def _no_event(kind: str, path: Path) -> None:
 
 
 on_file_event: Callable[[str, Path], None] = _no_event
-"""Set by a test harness: called with ``make|write|fsync|rename|remove`` and the path, before."""
+"""Set by a test harness: called with ``make|write|fsync|rename|remove`` and the path, before.
+
+It may be called from the thread that writes snapshots.
+"""
+
+
+def announce(kind: str, path: Path) -> None:
+    """Say that a file is about to be changed."""
+    on_file_event(kind, path)
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -40,7 +48,7 @@ def write_file(path: Path, content: bytes | str) -> None:
     temporary = path.with_name(f"{TEMPORARY}-{path.name}-{secrets.token_hex(4)}")
     try:
         write_new(temporary, content)
-        _event("rename", path)
+        announce("rename", path)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -50,13 +58,57 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 def write_new(path: Path, content: bytes | str) -> None:
     """A new file, fsynced; its name becomes durable with its folder's fsync."""
-    _event("write", path)
+    announce("write", path)
     data = content.encode("utf-8") if isinstance(content, str) else content
     with path.open("xb") as file:
         file.write(data)
         file.flush()
-        _event("fsync", path)
+        announce("fsync", path)
         os.fsync(file.fileno())
+
+
+def append(path: Path, line: bytes, *, sync: bool = True) -> None:
+    """Add a line to a file in one piece, after closing one that a kill has torn.
+
+    Args:
+        path: Created where it is not there yet; its folder must be.
+        line: With its line end.
+        sync: Force it to the disk before going on.
+
+    Raises:
+        OSError: As the system says; where only a part found room, as for a full disk.
+    """
+    announce("write", path)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        is_torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+        text = b"\n" + line if is_torn else line
+        if os.write(descriptor, text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        if sync:
+            announce("fsync", path)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_link(link: Path, target: str) -> None:
+    """A symbolic link, in the place of the one that has its name.
+
+    Raises:
+        OSError: If the disk knows no links.
+    """
+    announce("write", link)
+    beside = link.with_name(f"{TEMPORARY}-{link.name}-{secrets.token_hex(4)}")
+    try:
+        beside.symlink_to(target, target_is_directory=True)
+        announce("rename", link)
+        beside.replace(link)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def write_folder(final: Path, files: Mapping[str, bytes | str]) -> None:
@@ -118,7 +170,7 @@ def seal(folder: Path, head: Mapping[str, Json] | None = None) -> None:
 
 def publish(building: Path, final: Path) -> None:
     """Rename a sealed folder to its final name and make the new name durable."""
-    _event("rename", final)
+    announce("rename", final)
     building.rename(final)
     fsync(final.parent)
     if building.parent != final.parent:
@@ -140,14 +192,14 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     make_folder(path.parent)
-    _event("make", path)
+    announce("make", path)
     path.mkdir(exist_ok=True)
     fsync(path.parent)
 
 
 def fsync(path: Path) -> None:
     """Force a file's content, or a folder's names, to the disk."""
-    _event("fsync", path)
+    announce("fsync", path)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -257,13 +309,9 @@ def _disk_full(place: Path, needed_bytes: int, error: Exception) -> StoreError:
 
 
 def _remove_one(path: Path) -> None:
-    _event("remove", path)
+    announce("remove", path)
     with suppress(FileNotFoundError):  # somebody else removes the same tree
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
         else:
             path.unlink()
-
-
-def _event(kind: str, path: Path) -> None:
-    on_file_event(kind, path)

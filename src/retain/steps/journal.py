@@ -1,15 +1,13 @@
 """The journal of a run: one JSON line an event, kept whatever happens to the process."""
 
-import errno
 import json
-import os
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from retain.errors import StoreError
-from retain.steps.durable import writing
+from retain.steps.durable import append, writing
 from retain.steps.fingerprint import Json
 
 DURABLE = frozenset(
@@ -54,22 +52,7 @@ class Journal:
         )
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            descriptor = os.open(self.path, flags, 0o666)
-            try:
-                text = self._after_torn_line(descriptor) + line.encode() + b"\n"
-                if os.write(descriptor, text) < len(text):  # the rest found no room
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                if kind in DURABLE:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-    @staticmethod
-    def _after_torn_line(descriptor: int) -> bytes:
-        """A line end if the last writer was killed inside its line."""
-        size = os.fstat(descriptor).st_size
-        return b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
+            append(self.path, line.encode() + b"\n", sync=kind in DURABLE)
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

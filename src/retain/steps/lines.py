@@ -1,10 +1,11 @@
 """Files of JSON lines that are only ever added to, and survive a kill at any byte."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from retain.steps.durable import append
 
 
 def whole_lines(path: Path) -> Iterator[Any]:
@@ -28,8 +29,5 @@ def whole_lines(path: Path) -> Iterator[Any]:
 
 
 def add_lines(path: Path, values: Iterable[Any]) -> None:
-    """Add lines and force them to the disk."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(value) + "\n" for value in values)
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Add lines in one piece and force them to the disk."""
+    append(path, "".join(json.dumps(value) + "\n" for value in values).encode())

@@ -19,6 +19,7 @@ from retain.model.precision import Precision
 
 EFFICIENCY = {"fp32": 0.8, "bf16": 0.45}  # of a whole step; SmolLM2-135M: 0.79-0.87, 0.44-0.52
 FORWARD_EFFICIENCY = {"fp32": 0.8, "bf16": 0.5}
+SNAPSHOT_BYTES = 12  # a moving weight and its two means
 ADAMW_BYTES = 28  # a moving weight, read and written, each step
 PROCESS_BYTES = 450e6  # Python with torch and transformers loaded
 CHUNK_BYTES = 800e6  # largest chunk of logits with its copies, see train.objective
@@ -78,12 +79,15 @@ class Cost:
         memory_bytes: Largest at any time, the process itself included.
         disk_bytes: What stays: the model folder.
         snapshot_bytes: What is needed besides while it runs: two snapshots, and one being written.
+        copy_bytes: Memory taken besides while a snapshot is written, where twice that is free:
+            the copy it is written from, so that training need not wait.
     """
 
     seconds: float
     memory_bytes: int
     disk_bytes: int
     snapshot_bytes: int
+    copy_bytes: int
 
 
 def measure_rates(facts: Facts, precision: Precision, seconds: float = 0.3) -> Rates:
@@ -123,7 +127,8 @@ def training_cost(facts: Facts, phase: Phase, rates: Rates) -> Cost:
         seconds=training_flops(facts, phase) / rate + traffic,
         memory_bytes=int(_memory_bytes(facts, phase, moving)),
         disk_bytes=int(weights + TOKENIZER_BYTES),
-        snapshot_bytes=3 * 12 * num_moving,
+        snapshot_bytes=3 * SNAPSHOT_BYTES * num_moving,
+        copy_bytes=SNAPSHOT_BYTES * num_moving,
     )
 
 

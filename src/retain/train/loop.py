@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from retain.errors import Interrupted, TrainingError
+from retain.errors import TrainingError
 from retain.methods.base import Memory
 from retain.model.memory import is_out_of_memory
+from retain.steps.fingerprint import Json
 from retain.steps.memory import give_back_memory
 from retain.steps.work import Work
 from retain.train import below
 from retain.train import snapshot as snapshots
+from retain.train.finite import check_step, check_weights
 from retain.train.forward import make_forward
 from retain.train.hooks import Gradients, Hooks
 from retain.train.objective import Objective, step_weight
@@ -25,6 +27,7 @@ from retain.train.optimizer import load_state, make_optimizer, state_tensors
 from retain.train.plan import Plan, halved
 from retain.train.randomness import global_stream
 from retain.train.recompute import recompute_activations
+from retain.train.saving import Saver
 from retain.train.schedule import learning_rate
 from retain.train.settings import Settings
 from retain.train.snapshot import Pace, Snapshot
@@ -76,11 +79,14 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
         work: Where snapshots go, who is told, and whether to stop.
 
     Raises:
-        TrainingError: If loss or gradient are not finite (nothing is applied), or memory is short.
+        TrainingError: If a loss or gradient is not finite (nothing is applied), or a weight
+            (nothing is saved); or memory is short.
+        StoreError: If a snapshot finds the disk full; the one before it stays.
         Interrupted: If ``work.stop()`` came true; what was done is saved if time allows.
     """
     num_steps = len(stream.steps)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    check_weights(parameters, 0, ())
     forward = make_forward(model, stream.longest_tokens)
     if not forward.packed and not model.config.is_encoder_decoder:
         work.event("one by one", reason="packed sequences give other results with this model")
@@ -90,76 +96,93 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
         forward = replace(forward, below=stream.below)
     objective = Objective(forward, hooks, settings.precision)
     optimizer = make_optimizer(parameters, settings)
-    pace = Pace(settings.save_steps, 3 * sum(p.nbytes for p in parameters.values()))
     curve = _resume(work, parameters, optimizer)
     report = _Report(work, num_steps)
     recompute_activations(model, enabled=settings.gradient_checkpointing)
     model.train()
 
-    for step in range(len(curve), num_steps):
-        started = monotonic()
-        rows = stream.steps[step]
-        groups = forward.groups(rows, plan.micro_batch_tokens)
-        losses: list[Tensor] = []
-        while len(losses) < len(groups):
-            try:
-                with global_stream(model.device, settings.seed, "dropout", step):
-                    for done, group in enumerate(groups):
-                        per_group = (monotonic() - started) / max(done, 1)
-                        if work.stop() and not pace.fits_a_stop(per_group * (len(groups) - done)):
-                            raise _interrupted(work, step, num_steps, saved=False)
-                        losses.append(_backward(objective, group, step_weight(rows)))
-            except _OutOfMemoryError:
-                if len(groups) == len(rows):  # one sequence at a time already
-                    raise
-                optimizer.zero_grad()
-                losses = []
-                plan = halved(work.partial, plan)
-                groups = forward.groups(rows, plan.micro_batch_tokens)
-                work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
-
-        past = partial(_past_gradients, objective, parameters, plan)
-        _project(parameters, hooks, past)
-        gradients = [p.grad for p in parameters.values() if p.grad is not None]
-        norm = get_total_norm(gradients)
-        loss, penalty, grad_norm = torch.cat([torch.stack(losses).sum(0), norm[None]]).tolist()
-        if not all(map(_is_finite, (loss, penalty, grad_norm))):
-            raise _not_finite(step, groups, losses, grad_norm)
-        if settings.max_grad_norm:
-            clip_grads_with_norm_(parameters.values(), settings.max_grad_norm, norm)
-        rate = learning_rate(settings, step, num_steps)
-        for param_group in optimizer.param_groups:
-            param_group["lr"] = rate
-        optimizer.step()
-        optimizer.zero_grad()
-        hooks.after_step(parameters, step + 1)
-
-        point = Point(
-            step=step + 1,
-            loss=loss,
-            penalty=penalty,
-            learning_rate=rate,
-            grad_norm=grad_norm,
-            tokens=sum(row.num_tokens for row in rows),
-            trained_tokens=sum(row.num_trained_tokens for row in rows),
-            seconds=monotonic() - started,
+    def state() -> Snapshot:
+        check_weights(parameters, len(curve), stream.steps[len(curve) - 1])
+        return Snapshot(
+            step=len(curve),
+            weights=dict(parameters),
+            optimizer=state_tensors(optimizer, parameters),
+            state={"curve": [asdict(point) for point in curve]},
         )
-        curve.append(point)
-        report(point)
-        if model.device.type == "cpu" and point.step % TRIM_STEPS == 0:
-            give_back_memory()
-        if point.step == num_steps:
-            break
-        stop = work.stop()
-        save = pace.fits_a_stop() if stop else pace.is_due(point.step)
-        if save:
-            _save(work, parameters, optimizer, curve, pace)
-        if stop:
-            raise _interrupted(work, point.step, num_steps, saved=save)
 
+    pace = Pace(settings.save_steps, 3 * sum(p.nbytes for p in parameters.values()))
+    with Saver(work, state, pace, num_steps=num_steps) as saver:
+        for step in range(len(curve), num_steps):
+            started = monotonic()
+            rows = stream.steps[step]
+            groups = forward.groups(rows, plan.micro_batch_tokens)
+            losses: list[Tensor] = []
+            while len(losses) < len(groups):
+                try:
+                    with global_stream(model.device, settings.seed, "dropout", step):
+                        for done, group in enumerate(groups):
+                            rest = partial(_rest_seconds, curve, groups, done, started)
+                            saver.leave_unless_it_fits(step, rest)
+                            losses.append(_backward(objective, group, step_weight(rows)))
+                except _OutOfMemoryError:
+                    if len(groups) == len(rows):  # one sequence at a time already
+                        raise
+                    optimizer.zero_grad()
+                    losses = []
+                    plan = halved(work.partial, plan)
+                    groups = forward.groups(rows, plan.micro_batch_tokens)
+                    work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
+
+            past = partial(_past_gradients, objective, parameters, plan)
+            _project(parameters, hooks, past)
+            gradients = [p.grad for p in parameters.values() if p.grad is not None]
+            norm = get_total_norm(gradients)
+            loss, penalty, grad_norm = torch.cat([torch.stack(losses).sum(0), norm[None]]).tolist()
+            check_step((loss, penalty, grad_norm), step, groups, losses, parameters)
+            if settings.max_grad_norm:
+                clip_grads_with_norm_(parameters.values(), settings.max_grad_norm, norm)
+            rate = learning_rate(settings, step, num_steps)
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+            hooks.after_step(parameters, step + 1)
+
+            point = Point(
+                step=step + 1,
+                loss=loss,
+                penalty=penalty,
+                learning_rate=rate,
+                grad_norm=grad_norm,
+                tokens=sum(row.num_tokens for row in rows),
+                trained_tokens=sum(row.num_trained_tokens for row in rows),
+                seconds=monotonic() - started,
+            )
+            curve.append(point)
+            report(point)
+            if model.device.type == "cpu" and point.step % TRIM_STEPS == 0:
+                give_back_memory()
+            if point.step < num_steps:
+                saver.boundary(point.step)
+
+    check_weights(parameters, num_steps, stream.steps[-1])
     model.eval()
     recompute_activations(model, enabled=False)
     return curve
+
+
+def _rest_seconds(
+    curve: Sequence[Point], groups: Sequence[Sequence[Row]], done: int, started: float
+) -> float:
+    """What the rest of a step will take: at the rate of the last step, else of this one so far."""
+    tokens = [sum(row.num_tokens for row in group) for group in groups]
+    if curve:
+        per_token = curve[-1].seconds / max(curve[-1].tokens, 1)
+    elif done:
+        per_token = (monotonic() - started) / sum(tokens[:done])
+    else:
+        return float("inf")  # nothing is done: there is nothing to lose
+    return per_token * sum(tokens[done:])
 
 
 def _backward(objective: Objective, rows: Sequence[Row], weight: float) -> Tensor:
@@ -204,38 +227,18 @@ def _resume(
     work: Work, parameters: Mapping[str, Parameter], optimizer: torch.optim.Optimizer
 ) -> list[Point]:
     """Go back to the newest snapshot that verifies; the curve up to it, [] for a fresh start."""
-    found = snapshots.newest(
-        work.partial,
-        lambda name, faults: work.event("snapshot skipped", snapshot=name, faults=faults),
-    )
+    skipped: dict[str, Json] = {}
+    found = snapshots.newest(work.partial, skipped.__setitem__)
+    for name, faults in skipped.items():
+        work.event("snapshot skipped", snapshot=name, faults=faults)
+    if skipped:
+        work.note(skipped_snapshots=skipped)
     if found is None:
         return []
     snapshots.restore(found, parameters)
     load_state(optimizer, parameters, found.optimizer)
     work.event("resumed", optimizer_step=found.step)
     return [Point(**point) for point in found.state["curve"]]
-
-
-def _save(
-    work: Work,
-    parameters: Mapping[str, Parameter],
-    optimizer: torch.optim.Optimizer,
-    curve: Sequence[Point],
-    pace: Pace,
-) -> None:
-    started = monotonic()
-    snapshots.save(
-        work.partial,
-        Snapshot(
-            step=len(curve),
-            weights=dict(parameters),
-            optimizer=state_tensors(optimizer, parameters),
-            state={"curve": [asdict(point) for point in curve]},
-        ),
-    )
-    seconds = monotonic() - started
-    pace.saved(seconds)
-    work.event("snapshot", optimizer_step=len(curve), seconds=round(seconds, 3))
 
 
 class _Report:
@@ -258,18 +261,6 @@ class _Report:
             self._work.event("training", **done, **figures, tokens_per_second=round(rate, 1))
 
 
-def _is_finite(value: float) -> bool:
-    return abs(value) < float("inf")
-
-
-def _interrupted(work: Work, step: int, num_steps: int, *, saved: bool) -> Interrupted:
-    state = "saved" if saved else "saving would take too long; the last snapshot stands"
-    return Interrupted(
-        f"{work.step.folder}: stopped after optimizer step {step} of {num_steps}, {state}; "
-        "the same command goes on from there"
-    )
-
-
 class _OutOfMemoryError(TrainingError):
     """Memory ran out; fewer tokens at once may fit."""
 
@@ -280,20 +271,4 @@ def _out_of_memory(rows: Sequence[Row]) -> _OutOfMemoryError:
     return _OutOfMemoryError(
         f"out of memory on {tokens} tokens at once (longest sequence {longest}). Lower "
         "micro_batch_tokens or max_length, or set gradient_checkpointing: true; snapshots are kept"
-    )
-
-
-def _not_finite(
-    step: int, groups: Sequence[Sequence[Row]], losses: Sequence[Tensor], grad_norm: float
-) -> TrainingError:
-    """Names the examples of the micro-batches whose loss is not finite, else all of the step."""
-    wrong = [g for g, loss in zip(groups, losses, strict=True) if not loss.isfinite().all()]
-    rows = [row for group in wrong or groups for row in group]
-    what = "loss" if wrong else f"gradient norm ({grad_norm})"
-    shown = ", ".join(row.example_id for row in rows[:8])
-    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-    return TrainingError(
-        f"the {what} is not finite in optimizer step {step + 1} (examples {shown}{more}); the step "
-        "was not applied and the last snapshot is kept. Look at these examples, or lower the "
-        "learning rate"
     )

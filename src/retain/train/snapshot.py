@@ -6,16 +6,17 @@ newest are kept: the newest that verifies is used, and each one passed over is n
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from retain.errors import TrainingError
-from retain.steps.durable import TEMPORARY, durable_folder, remove_tree
+from retain.steps.durable import TEMPORARY, announce, durable_folder, remove_tree
 from retain.steps.manifest import faults
 from retain.train.history import FolderTensors
 
@@ -26,7 +27,6 @@ WEIGHTS, OPTIMIZER = "weights", "optimizer"
 SHARD_BYTES = 2**28
 COST = 0.05  # of the time, at most
 SHORTEST_SECONDS = 30.0  # between snapshots, when their number is ours to choose
-STOP_SECONDS = 10.0  # from a signal to the end, at most
 BYTES_PER_SECOND = 300e6  # write, hash and fsync, until a real snapshot was timed
 
 
@@ -46,6 +46,23 @@ class Snapshot:
     optimizer: Mapping[str, Tensor]
     state: Mapping[str, Any]
 
+    @property
+    def num_bytes(self) -> int:
+        """Of its tensors."""
+        return sum(t.nbytes for part in (self.weights, self.optimizer) for t in part.values())
+
+
+def copied(snapshot: Snapshot) -> Snapshot:
+    """The same state in memory of its own, on the CPU: what is trained next does not change it."""
+
+    def copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach())
+            for name, t in tensors.items()
+        }
+
+    return replace(snapshot, weights=copy(snapshot.weights), optimizer=copy(snapshot.optimizer))
+
 
 def save(partial: Path, snapshot: Snapshot) -> Path:
     """Write a snapshot durably, then remove the ones no longer needed.
@@ -61,12 +78,15 @@ def save(partial: Path, snapshot: Snapshot) -> Path:
     final = root / f"step-{snapshot.step:08d}"
     if final.exists():  # it did not verify, or the same step was reached again
         remove_tree(final)
-    with durable_folder(final) as folder:
+    with durable_folder(final, needed_bytes=snapshot.num_bytes) as folder:
         _write(snapshot.weights, folder / WEIGHTS)
         _write(snapshot.optimizer, folder / OPTIMIZER)
         state = {"format": FORMAT, "step": snapshot.step, **snapshot.state}
+        announce("write", folder / "state.json")
         (folder / "state.json").write_text(json.dumps(state), "utf-8")
-    for old in _folders(root)[KEPT:]:
+    others = [path for path in _folders(root) if path != final]
+    newer = [path for path in others if path > final]  # passed over when this run began
+    for old in [*newer, *[path for path in others if path < final][KEPT - 1 :]]:
         remove_tree(old)
     return final
 
@@ -74,15 +94,18 @@ def save(partial: Path, snapshot: Snapshot) -> Path:
 def _write(tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Write tensors in files of 256 MB: each is copied once in memory on the way."""
     folder.mkdir()
-    shard: dict[str, Tensor] = {}
-    size = number = 0
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
     for name, tensor in tensors.items():
-        if shard and size + tensor.nbytes > SHARD_BYTES:
-            save_file(shard, folder / f"{number:05d}.safetensors")
-            shard, size, number = {}, 0, number + 1
-        shard[name] = tensor.contiguous()
+        if shards[-1] and size + tensor.nbytes > SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
         size += tensor.nbytes
-    save_file(shard, folder / f"{number:05d}.safetensors")
+    for number, shard in enumerate(shards):
+        path = folder / f"{number:05d}.safetensors"
+        announce("write", path)
+        save_file({name: tensor.contiguous() for name, tensor in shard.items()}, path)
 
 
 def newest(partial: Path, passed_over: Callable[[str, list[str]], None]) -> Snapshot | None:
@@ -134,31 +157,37 @@ class Pace:
     Attributes:
         save_steps: Optimizer steps between snapshots; None leaves it to the clock.
         num_bytes: Size of a snapshot, for a first guess of its duration.
+        save_seconds: From the start of a save to its end.
     """
 
     save_steps: int | None
     num_bytes: int
-    _save_seconds: float = field(init=False)
+    save_seconds: float = field(init=False)
+    _cost: float = field(init=False)
     _last: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._save_seconds = self.num_bytes / BYTES_PER_SECOND
+        self.save_seconds = self._cost = self.num_bytes / BYTES_PER_SECOND
         self._last = monotonic()
 
     def is_due(self, step: int) -> bool:
         """Whether to save after ``step`` optimizer steps."""
         if self.save_steps is not None:
             return step % self.save_steps == 0
-        return monotonic() - self._last >= max(SHORTEST_SECONDS, self._save_seconds / COST)
+        return monotonic() - self._last >= max(SHORTEST_SECONDS, self._cost / COST)
 
-    def fits_a_stop(self, seconds_before: float = 0.0) -> bool:
-        """Whether a save, and the seconds before it, fit between a signal and the end."""
-        return seconds_before + self._save_seconds <= STOP_SECONDS
-
-    def saved(self, seconds: float) -> None:
-        """Note how long a snapshot took."""
-        self._save_seconds = seconds
+    def begun(self) -> None:
+        """Note that a snapshot is being made."""
         self._last = monotonic()
+
+    def saved(self, seconds: float, cost: float) -> None:
+        """Note what a snapshot took.
+
+        Args:
+            seconds: From its start to its end.
+            cost: Of these, what training lost: waiting, and the processor's time of the writer.
+        """
+        self.save_seconds, self._cost = seconds, cost
 
 
 def _folders(root: Path) -> list[Path]:

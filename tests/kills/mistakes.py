@@ -1,0 +1,102 @@
+"""Deliberate mistakes: a harness that does not catch them proves nothing."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from retain.evaluate.ledger import Ledger
+from retain.steps import durable
+from retain.train import loop
+from retain.train import snapshot as snapshots
+
+
+@contextmanager
+def _in_place(final, *, temporary=None, head=None, needed_bytes=0):
+    """Fill the final folder as it goes."""
+    durable.make_folder(final)
+    yield final
+    durable.seal(final, head)
+
+
+def _trusting(partial, passed_over):
+    """Take the snapshot of the highest number, without looking into it."""
+    folders = sorted((partial / "snapshots").glob("step-*"))
+    if not folders:
+        return None
+    state = json.loads((folders[-1] / "state.json").read_text())
+    state.pop("format")
+    return snapshots.Snapshot(
+        step=state.pop("step"),
+        weights=snapshots.FolderTensors(folders[-1] / "weights"),
+        optimizer=snapshots.FolderTensors(folders[-1] / "optimizer"),
+        state=state,
+    )
+
+
+def _forgetful(optimizer, parameters, tensors):
+    """Go on without the optimizer's state."""
+
+
+def _late(snapshot):
+    """Copy nothing, and write when training has moved on."""
+    return replace(snapshot, weights=_Late(snapshot.weights), optimizer=dict(snapshot.optimizer))
+
+
+class _Late(dict):
+    def items(self):
+        time.sleep(0.02)
+        return super().items()
+
+
+def _counting_twice(self, name, index, results):
+    """Write every finished batch under the number of the one before."""
+    line = json.dumps({"batch": max(0, index - 1), "results": results}) + "\n"
+    durable.append(self._files[name], line.encode())
+
+
+MISTAKES = {
+    "in place": [(snapshots, "durable_folder", _in_place), (snapshots, "newest", _trusting)],
+    "forgetful": [(loop, "load_state", _forgetful)],
+    "late": [(snapshots, "copied", _late)],
+    "counting twice": [(Ledger, "_keep", _counting_twice)],
+}
+"""What is put in the place of what is right."""
+CONTROLS = {
+    "in place": ("train", list(range(25, 37))),
+    "forgetful": ("train", [45, 60]),
+    "late": ("train", [45, 60]),
+    "counting twice": ("evaluate", list(range(30, 36))),
+}
+"""The kind of step each is made in, and the file events of a kill that shows it."""
+
+
+@contextmanager
+def made(name: str) -> Iterator[None]:
+    """Inside, the mistake of that name is made; none for an empty one."""
+    changes = MISTAKES[name] if name else []
+    before = [(place, what, getattr(place, what)) for place, what, _ in changes]
+    for place, what, wrong in changes:
+        setattr(place, what, wrong)
+    try:
+        yield
+    finally:
+        for place, what, right in before:
+            setattr(place, what, right)
+
+
+def damage(path: Path, how: str) -> None:
+    """Cut the last byte off a file, or flip a bit in its middle; other names of it stay whole."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    wrong = (
+        content[:-1]
+        if how == "cut"
+        else content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+    )
+    beside = path.with_name("damaged")
+    beside.write_bytes(wrong)
+    os.replace(beside, path)

@@ -1,0 +1,228 @@
+"""What is killed: a small run with a step of every kind, and one phase trained in eight ways."""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from retain import api, methods
+from retain.api.prepared import Prepared, prepare
+from retain.evaluate import step as evaluate_step
+from retain.execute import carry_out, own_run
+from retain.pipeline.runners import Runners
+from retain.report import figures
+from retain.steps import Journal, Step, Store
+from tests.methods.toys import Ewc, Ties
+
+WORDS = ["cat", "dog", "sea", "mat", "bones", "heart", "muscle", "nerve", "blood", "drug", "dose"]
+TRAIN = {"learning_rate": 1e-3, "precision": "fp32", "max_length": 64, "save_steps": 1}
+BATCH_TOKENS = 60
+"""Of an evaluation: few, so that it has several batches."""
+UNEQUAL = ("MANIFEST.json", "record.json")
+"""Files of a step that hold times."""
+TIMES = ("seconds", "tokens_per_second")
+
+EVERY_KIND = {
+    "name": "every-kind",
+    "phases": [
+        {"name": "skill", "data": "skill.jsonl", "train": TRAIN | {"max_steps": 3}},
+        {
+            "name": "text",
+            "data": "text.jsonl",
+            "train": TRAIN | {"objective": "pretrain", "max_steps": 4, "batch_size": 4},
+        },
+    ],
+    "evaluate": {"tasks": ["phases"], "limit": 12},
+    "arms": {
+        "none": [],
+        "replay": [{"method": "experience_replay", "share": 0.2}],
+        "freeze": [{"method": "freeze", "select": "first", "num_layers": 1}],
+        "ewc": [{"method": "toy_ewc", "num_examples": 2}],
+        "ties": [{"method": "toy_ties"}],
+    },
+}
+"""An arm for each kind of step that only some methods have; a new kind needs its line here."""
+
+REPORTED = {
+    "name": "reported",
+    "phases": [{"name": "few", "data": "few.jsonl", "train": TRAIN | {"max_steps": 1}}],
+    "evaluate": {"tasks": ["phases"]},
+    "arms": {"none": [], "freeze": EVERY_KIND["arms"]["freeze"]},
+}
+"""What a report is written of."""
+
+TUNINGS = {
+    "full": {},
+    "lora": {"train": {"tuning": "lora", "lora_r": 4, "lora_dropout": 0.1}},
+    "qlora": {"train": {"tuning": "qlora", "lora_r": 4}},
+    "freeze": {"methods": [{"method": "freeze", "select": "first", "num_layers": 1}]},
+}
+NUM_EPOCHS, STEPS_AN_EPOCH = 3, 6
+
+
+def every_tuning() -> dict:
+    """A recipe of one phase, three epochs long: an arm for each tuning, packed and not."""
+    arms = {}
+    for packing in (True, False):
+        for name, changes in TUNINGS.items():
+            train = changes.get("train", {}) | {"packing": packing}
+            arm = {"methods": changes.get("methods", []), "train": train}
+            arms[f"{name}-{'packed' if packing else 'unpacked'}"] = arm
+    train = TRAIN | {"save_steps": 2, "num_train_epochs": NUM_EPOCHS, "batch_size": 4}
+    phase = {"name": "few", "data": "few.jsonl", "train": train, "held_out": {"count": 6}}
+    return {
+        "name": "every-tuning",
+        "phases": [phase],
+        "evaluate": {"tasks": ["phases"]},
+        "arms": {"none": []} | arms,
+    }
+
+
+def allow_toys() -> None:
+    """Let recipes name two methods that only tests have: one that remembers, one that finishes."""
+    methods.REGISTRY |= {toy.name: toy for toy in (Ewc, Ties)}
+    methods.known.cache_clear()
+
+
+def write_data(folder: Path) -> None:
+    """A skill with choices, running text, and few examples of one's own."""
+    draw = random.Random(0)
+    skill = [
+        {
+            "question": f"which has {' '.join(draw.choices(WORDS, k=4))} {i}?",
+            "choices": ["Anatomy", "Surgery"],
+            "answer": i % 2,
+        }
+        for i in range(80)
+    ]
+    text = [{"text": f"{' '.join(draw.choices(WORDS, k=40))} {i}"} for i in range(60)]
+    few = [
+        {"prompt": f"say {i}", "completion": " ".join(draw.choices(WORDS, k=2 + i % 9))}
+        for i in range(4 * STEPS_AN_EPOCH + 6)
+    ]
+    for name, rows in {"skill": skill, "text": text, "few": few}.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+class Bench:
+    """One recipe, done once in ``whole``; its steps can be done again elsewhere.
+
+    Args:
+        values: The recipe, without the place of its model and data.
+        folder: Where these are.
+        whole: The runs folder of the run that nobody disturbs.
+    """
+
+    def __init__(self, values: dict, folder: Path, whole: Path) -> None:
+        phases = [one | {"data": str(folder / one["data"])} for one in values["phases"]]
+        recipe = values | {"model": str(folder / "model"), "phases": phases}
+        self.prepared: Prepared = prepare(recipe, (), whole, None)
+        self.whole = self.prepared.store
+        self.name = values["name"]
+        evaluate_step.open_engine = partial(_open_engine, budget_tokens=BATCH_TOKENS)
+        figures.DOTS_PER_INCH = 20
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps of the recipe."""
+        return tuple(self.prepared.graph.steps)
+
+    def needed(self) -> list[Step]:
+        """What is done once, before anything is disturbed."""
+        if self.name == "reported":
+            return list(self.steps)
+        kinds = self.one_of_each_kind()
+        if self.name == "every-tuning":
+            given = [step for step in self.steps if step.kind in ("mix", "trainable")]
+            return [*given, self.training("lora-packed")]  # which loads what adapters need
+        return [step for step in self.steps if step.kind not in ("evaluate", "leak")] + [
+            kinds["evaluate"],
+            kinds["leak"],
+        ]
+
+    def training(self, arm: str) -> Step:
+        """The train step of an arm of a recipe with one phase."""
+        [row] = [row for row in self.prepared.graph.rows if row.arm == arm and row.train]
+        assert row.train is not None
+        return row.train
+
+    def one_of_each_kind(self) -> dict[str, Step]:
+        """The step of every kind that builds on the most others."""
+        found: dict[str, Step] = {}
+        for step in self.steps:
+            if step.kind not in found or len(step.inputs) > len(found[step.kind].inputs):
+                found[step.kind] = step
+        return found
+
+    def do(self, runs: Path, targets: Iterable[Step] | None = None, listener=None) -> None:
+        """What a user's command does, without the report: own the run, carry out its steps."""
+        run_dir = runs / self.name
+        with own_run(run_dir):
+            carry_out(
+                self.steps,
+                Store(runs / api.STEPS),
+                run=Runners(self.prepared.resolved, self.prepared.graph),
+                journal=Journal(run_dir / "journal.jsonl"),
+                targets=None if targets is None else list(targets),
+                listener=listener,
+            )
+
+    def report(self, runs: Path) -> None:
+        """What ``retain report`` does, on steps that are done."""
+        at = replace(self.prepared, store=Store(runs / api.STEPS), runs=runs)
+        run_dir = runs / self.name
+        with own_run(run_dir), at.store.in_use():
+            api._write_report(at, run_dir, show=False)
+
+    def give(self, runs: Path, steps: Iterable[Step]) -> None:
+        """Put finished steps into another runs folder, as hard links: they are only ever read."""
+        for step in dict.fromkeys(steps):
+            source = self.whole.path(step)
+            for path in source.rglob("*"):
+                target = runs / api.STEPS / step.folder / path.relative_to(source)
+                if path.is_file():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.link(path, target)
+
+
+def _open_engine(*args, **options):
+    from retain.evaluate.api import open_engine
+
+    return open_engine(*args, **options)
+
+
+def content(folder: Path) -> dict[str, str]:
+    """The sha256 of every file of a folder, times left out; of links, where they lead."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file() and path.name not in UNEQUAL:
+            found[name] = hashlib.sha256(_timeless(path)).hexdigest()
+    return found
+
+
+def report_content(run_dir: Path) -> dict[str, str]:
+    """Of a run folder: everything but the journal and the lock."""
+    found = content(run_dir)
+    return {name: value for name, value in found.items() if name not in ("journal.jsonl", ".lock")}
+
+
+def _timeless(path: Path) -> bytes:
+    if path.suffix not in (".json", ".jsonl") or "model" in path.parts:
+        return path.read_bytes()
+    lines = [path.read_text("utf-8")]
+    if path.suffix == ".jsonl":
+        lines = lines[0].splitlines()
+    return json.dumps([_without_times(json.loads(line)) for line in lines]).encode()
+
+
+def _without_times(value):
+    if isinstance(value, dict):
+        return {key: _without_times(item) for key, item in value.items() if key not in TIMES}
+    return [_without_times(item) for item in value] if isinstance(value, list) else value
