@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(if $(filter cpu,$(TORCH)),-c constraints-cpu.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: install develop quickstart test test-slow check docs versions clean help
+.PHONY: install develop quickstart test test-slow kill-harness check docs versions clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -33,6 +33,9 @@ quickstart: $(VENV)/.installed  ## a real model learns two things; the report sa
 
 test: $(VENV)/.developed  ## every test under twenty seconds, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
+
+kill-harness: $(VENV)/.developed  ## kills, signals and full disks at every file event of every kind of step
+	$(BIN)/python -m tests.kills.harness
 
 test-slow: $(VENV)/.developed  ## the slow tests: real models, kill harnesses
 	$(BIN)/python -m pytest -q -m slow

@@ -6,21 +6,24 @@ import os
 import random
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 from retain import api, methods
 from retain.api.prepared import Prepared, prepare
+from retain.evaluate import samples
 from retain.evaluate import step as evaluate_step
-from retain.execute import carry_out, own_run
+from retain.execute import carry_out, here, own_run
 from retain.pipeline.runners import Runners
-from retain.report import figures
+from retain.report import figures, page
 from retain.steps import Journal, Step, Store
+from retain.train import loop
 from tests.methods.toys import Ewc, Ties
 
 WORDS = ["cat", "dog", "sea", "mat", "bones", "heart", "muscle", "nerve", "blood", "drug", "dose"]
 TRAIN = {"learning_rate": 1e-3, "precision": "fp32", "max_length": 64, "save_steps": 1}
-BATCH_TOKENS = 60
+BATCH_TOKENS = 100
 """Of an evaluation: few, so that it has several batches."""
 UNEQUAL = ("MANIFEST.json", "record.json")
 """Files of a step that hold times."""
@@ -82,10 +85,18 @@ def every_tuning() -> dict:
     }
 
 
-def allow_toys() -> None:
-    """Let recipes name two methods that only tests have: one that remembers, one that finishes."""
-    methods.REGISTRY |= {toy.name: toy for toy in (Ewc, Ties)}
+def set_stage() -> None:
+    """Once in a process: two methods that only tests have, and less to compute in a step."""
+    methods.REGISTRY |= {toy.name: toy for toy in (Ewc, Ties)}  # one remembers, one finishes
     methods.known.cache_clear()
+    evaluate_step.open_engine = partial(evaluate_step.open_engine, budget_tokens=BATCH_TOKENS)
+    samples.MAX_NEW_TOKENS = 4
+    figures.DOTS_PER_INCH = 20
+    all_figures = figures._figures
+    figures._figures = lambda analysis, book: islice(all_figures(analysis, book), 1)
+    page._environment = cache(page._environment)
+    here.give_back_memory = loop.give_back_memory = lambda: None  # it touches every page
+    os.fsync = lambda descriptor: None  # a kill loses nothing written; only a power cut does
 
 
 def write_data(folder: Path) -> None:
@@ -123,8 +134,6 @@ class Bench:
         self.prepared: Prepared = prepare(recipe, (), whole, None)
         self.whole = self.prepared.store
         self.name = values["name"]
-        evaluate_step.open_engine = partial(_open_engine, budget_tokens=BATCH_TOKENS)
-        figures.DOTS_PER_INCH = 20
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -187,12 +196,6 @@ class Bench:
                 if path.is_file():
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.link(path, target)
-
-
-def _open_engine(*args, **options):
-    from retain.evaluate.api import open_engine
-
-    return open_engine(*args, **options)
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -19,10 +19,9 @@ from pathlib import Path
 
 from retain import api
 from retain.errors import Interrupted, RetainError
-from retain.execute import Quiet, here
+from retain.execute import Quiet
 from retain.model import cache
 from retain.steps import DamagedStepError, Step, Store, durable, read_journal
-from retain.train import loop
 from retain.train.snapshot import newest
 from tests.kills import mistakes
 from tests.kills.project import (
@@ -30,10 +29,10 @@ from tests.kills.project import (
     REPORTED,
     STEPS_AN_EPOCH,
     Bench,
-    allow_toys,
     content,
     every_tuning,
     report_content,
+    set_stage,
     write_data,
 )
 
@@ -351,7 +350,7 @@ class Server:
         for number in range(kills):
             at = (case.newest(root) or 0) + draw.randint(1, 3)
             if kills == 1:
-                at = STEPS_AN_EPOCH * epoch + draw.randint(4, 5)  # the second save has begun
+                at = STEPS_AN_EPOCH * epoch + draw.randint(5, 6)  # the second save has begun
             status = _in_child(lambda at=at: case.do(root, _KilledAt(at)))
             found.fired += status == KILLED
             if status != KILLED:
@@ -628,9 +627,7 @@ def _write_model(folder: Path) -> None:
 
 def main(base: Path) -> None:
     """Answer questions until there are no more."""
-    os.fsync = lambda descriptor: None  # a kill loses nothing written; only a power cut does
-    here.give_back_memory = loop.give_back_memory = lambda: None  # it touches every page
-    allow_toys()
+    set_stage()
     if _in_child(lambda: _write_model(base / "model")):
         raise SystemExit("the tiny model could not be written")
     write_data(base)

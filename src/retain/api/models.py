@@ -11,7 +11,7 @@ from retain.api.prepared import Prepared
 from retain.errors import StoreError
 from retain.execute import run_folder
 from retain.pipeline.graph import Row
-from retain.steps.durable import make_folder, write_file, write_link
+from retain.steps.durable import make_folder, write_file, write_link, writing
 
 if TYPE_CHECKING:
     from retain.report.results import Checkpoint
@@ -48,7 +48,8 @@ def point_to_models(prepared: Prepared, folder: Path, verdicts: "Sequence[Verdic
     only_chosen = prepared.resolved.recipe.keep.models == "chosen"
     chosen = {(one.variant, one.arm, one.seed) for one in verdicts}
     target = folder / "models"
-    make_folder(target)
+    with writing(folder):
+        make_folder(target)
     wanted: dict[str, dict[str, Any]] = {}
     for row in prepared.graph.rows:
         name = _kept_name(prepared, row)
@@ -65,13 +66,14 @@ def point_to_models(prepared: Prepared, folder: Path, verdicts: "Sequence[Verdic
             "variant": row.variant,
             "folder": os.path.relpath(path, target),
         }
-    for old in target.iterdir():
-        is_ours = old.is_symlink() or old.suffix == ".json"
-        if is_ours and old.name.removesuffix(".json") not in wanted:
-            old.unlink()
-    for name, one in wanted.items():
-        write_file(target / f"{name}.json", json.dumps(one, indent=1) + "\n")
-        _link(target / name, one["folder"])
+    with writing(target):
+        for old in target.iterdir():
+            is_ours = old.is_symlink() or old.suffix == ".json"
+            if is_ours and old.name.removesuffix(".json") not in wanted:
+                old.unlink()
+        for name, one in wanted.items():
+            write_file(target / f"{name}.json", json.dumps(one, indent=1) + "\n")
+            _link(target / name, one["folder"])
 
 
 def _link(link: Path, folder: str) -> None:
