@@ -5,7 +5,7 @@ import json
 import os
 import random
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -15,11 +15,14 @@ from retain.api.prepared import Prepared, prepare
 from retain.evaluate import samples
 from retain.evaluate import step as evaluate_step
 from retain.execute import carry_out, here, own_run
+from retain.methods.generative_replay import GenerativeReplay
 from retain.pipeline.runners import Runners
+from retain.rehearse import grow
 from retain.report import figures, page
 from retain.steps import Journal, Step, Store
 from retain.train import loop
 from tests.methods.toys import Ewc, Ties
+from tests.rehearse.growing import NO_FILTERS
 
 WORDS = ["cat", "dog", "sea", "mat", "bones", "heart", "muscle", "nerve", "blood", "drug", "dose"]
 TRAIN = {"learning_rate": 1e-3, "precision": "fp32", "max_length": 64, "save_steps": 1}
@@ -43,7 +46,12 @@ EVERY_KIND = {
     "arms": {
         "none": [],
         "replay": [{"method": "experience_replay", "share": 0.2}],
-        "freeze": [{"method": "freeze", "select": "first", "num_layers": 1}],
+        "freeze": {
+            "methods": [{"method": "freeze", "select": "first", "num_layers": 1}],
+            "from_phase": "skill",
+            "train": {"boundary_cache": True},
+        },
+        "rehearse": [{"method": "toy_rehearse", "num_documents": 4, "max_new_tokens": 6}],
         "ewc": [{"method": "toy_ewc", "num_examples": 2}],
         "ties": [{"method": "toy_ties"}],
     },
@@ -54,7 +62,7 @@ REPORTED = {
     "name": "reported",
     "phases": [{"name": "few", "data": "few.jsonl", "train": TRAIN | {"max_steps": 1}}],
     "evaluate": {"tasks": ["phases"]},
-    "arms": {"none": [], "freeze": EVERY_KIND["arms"]["freeze"]},
+    "arms": {"none": [], "low_rate": {"train": {"learning_rate": 1e-4}}},
 }
 """What a report is written of."""
 
@@ -65,6 +73,18 @@ TUNINGS = {
     "freeze": {"methods": [{"method": "freeze", "select": "first", "num_layers": 1}]},
 }
 NUM_EPOCHS, STEPS_AN_EPOCH = 3, 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearse(GenerativeReplay):
+    """Generative replay that takes whatever a random model writes."""
+
+    name = "toy_rehearse"
+
+    allow_fewer: bool = True
+
+    def rehearse(self, past):
+        return replace(super().rehearse(past), filters=NO_FILTERS)
 
 
 def every_tuning() -> dict:
@@ -86,11 +106,12 @@ def every_tuning() -> dict:
 
 
 def set_stage() -> None:
-    """Once in a process: two methods that only tests have, and less to compute in a step."""
-    methods.REGISTRY |= {toy.name: toy for toy in (Ewc, Ties)}  # one remembers, one finishes
+    """Once in a process: methods that only tests have, and less to compute in a step."""
+    methods.REGISTRY |= {toy.name: toy for toy in (Ewc, Ties, Rehearse)}
     methods.known.cache_clear()
     evaluate_step.open_engine = partial(evaluate_step.open_engine, budget_tokens=BATCH_TOKENS)
     samples.MAX_NEW_TOKENS = 4
+    grow.PORTION = 2
     figures.DOTS_PER_INCH = 20
     all_figures = figures._figures
     figures._figures = lambda analysis, book: islice(all_figures(analysis, book), 1)
@@ -146,7 +167,8 @@ class Bench:
             return list(self.steps)
         kinds = self.one_of_each_kind()
         if self.name == "every-tuning":
-            given = [step for step in self.steps if step.kind in ("mix", "trainable")]
+            kinds = ("mix", "trainable", "boundary")
+            given = [step for step in self.steps if step.kind in kinds]
             return [*given, self.training("lora-packed")]  # which loads what adapters need
         return [step for step in self.steps if step.kind not in ("evaluate", "leak")] + [
             kinds["evaluate"],

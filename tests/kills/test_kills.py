@@ -5,8 +5,9 @@ import pytest
 from retain.pipeline.kinds import KINDS
 from tests.kills.mistakes import CONTROLS
 
-NUM_KILLS = 20
 KINDS_AND_REPORT = [*KINDS, "report"]
+TWENTY = ("data", "mix", "rehearse", "train", "evaluate", "report")
+"""Kinds that are killed twenty times; the others, which keep nothing while they run, six times."""
 
 
 def test_every_kind_of_step_is_among_those_that_are_killed(harness):
@@ -15,10 +16,11 @@ def test_every_kind_of_step_is_among_those_that_are_killed(harness):
 
 @pytest.mark.parametrize("kind", KINDS_AND_REPORT)
 def test_a_killed_step_ends_with_the_same_bytes(harness, kind):
-    found = harness.ask("kill", kind=kind, events=14, num_random=6)
+    events, num_random = (14, 6) if kind in TWENTY else (5, 1)
+    found = harness.ask("kill", kind=kind, events=events, num_random=num_random)
     assert found["faults"] == []
-    assert found["equal"] == found["trials"] <= NUM_KILLS
-    assert found["fired"] >= min(14, found["events"])
+    assert found["equal"] == found["trials"] == events + num_random
+    assert found["fired"] >= events - 1  # threads may make an event or two less
     if kind == "train":
         assert found["went_on"] > 3
 

@@ -52,7 +52,8 @@ def free_bytes(processes: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgr
         processes: Where the kernel tells which control groups this process is in.
         groups: Where it tells of the groups.
     """
-    return min([psutil.virtual_memory().available, *_left_in_groups(processes, groups)])
+    of_machine = int(psutil.virtual_memory().available)
+    return min([of_machine, *_left_in_groups(processes, groups)])
 
 
 def _left_in_groups(processes: Path, groups: Path) -> Iterator[int]:
