@@ -38,7 +38,7 @@ GENERATED = (64, 64)
 """Items whose answers are written out, and tokens of an answer."""
 SAMPLE_TOKENS = 3 * 48
 ANSWER_TOKENS, AT_A_TIME = 128, 8
-"""Tokens of a rehearsed answer; how much faster many are written than one."""
+"""Tokens of a rehearsed answer; how much faster many answers are written than one."""
 SIFT = "sift"
 NUM_MEASURED = 100
 """Held-out examples whose tokens are counted."""
@@ -256,7 +256,7 @@ class _Estimator:
         assert corpus is not None
         kept = corpus.num_tokens or corpus.full_size * ANSWER_TOKENS
         rates = self.rate(facts, precision)
-        per_token = 4 * facts.num_parameters / (rates.bandwidth_gb_per_s * 1e9) + 0.02
+        per_token = seconds_per_token(facts, rates)
         return Line(
             step=step,
             is_cached=False,
@@ -277,7 +277,9 @@ class _Estimator:
         rates = self.rate(facts, precision)
         seconds = scoring_seconds(
             facts, rates, precision, tokens=int(part * tokens), scored_tokens=scored
-        ) + generated * (4 * facts.num_parameters / (rates.bandwidth_gb_per_s * 1e9) + 0.02)
+        )
+        at_a_time = AT_A_TIME if generated > SAMPLE_TOKENS else 1  # samples are a batch of three
+        seconds += generated * seconds_per_token(facts, rates) / at_a_time
         return Line(
             step=step,
             is_cached=False,
@@ -407,6 +409,11 @@ class _Estimator:
         if found is None:
             self.notes.setdefault(f"{choice.name}: its choice needs weights yet to be trained.")
         return found
+
+
+def seconds_per_token(facts: "Facts", rates: "Rates") -> float:
+    """Of one answer that is written alone: every weight is read once a token."""
+    return 4 * facts.num_parameters / (rates.bandwidth_gb_per_s * 1e9) + 0.02
 
 
 def foreseen(choice: Step, facts: "Facts") -> set[str] | None:
