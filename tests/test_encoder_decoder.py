@@ -61,6 +61,12 @@ def test_a_recipe_on_an_encoder_decoder(project):
     assert 0.4 < facts["trained_tokens"] / facts["num_tokens"] < 0.6
 
 
+def test_a_method_that_calls_a_decoder_is_refused_before_anything_runs(project):
+    arms = "arms.frozen=[{method: freeze, select: probe, num_layers: 1}]"
+    with pytest.raises(RecipeError, match=r"arm 'frozen'.*freeze calls the model as a decoder"):
+        api.plan("own.yaml", [arms])
+
+
 def test_what_is_of_decoders_alone_is_refused_before_anything_runs(project):
     with pytest.raises(RecipeError, match=r"phase 'skill': completion_only_loss: false trains"):
         api.plan("own.yaml", ["phases.skill.train.completion_only_loss=false"])

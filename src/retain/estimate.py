@@ -193,6 +193,7 @@ class _Estimator:
             micro_batch_tokens=max(512, row.planned.train.max_length),
             adapter_parameters=adapter_parameters,
             quantised=step.settings["tuning"] == "qlora",
+            moment_bytes=2.0 if step.settings.get("optimizer") == "adamw_8bit" else 8.0,
             kept_blocks=self.kept_blocks(step, row),
         )
         cost: Cost = training_cost(facts, phase, self.rate(facts, precision))

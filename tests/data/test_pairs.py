@@ -4,6 +4,7 @@ from retain.data.example import Example
 from retain.data.mix_step import run
 from retain.data.pairs import pair_blocks, read_tokens, render_all_pairs, render_pairs
 from retain.data.render import continuation_tokens, continuations
+from retain.data.show import segments
 from retain.errors import DataError
 from tests.train.families import make_t5_tokenizer
 
@@ -96,6 +97,14 @@ def test_blocks_lose_nothing_and_fit(t5_tokenizer):
     ]
     assert len(whole) - len(found) < 16
     assert len({name for name, _ in blocks}) == len({tuple(t.input_ids) for _, t in blocks})
+
+
+def test_what_is_shown_is_what_each_side_gets(t5_tokenizer):
+    example = dialogue("where", "here", "when", "now", is_completion=False)
+    shown = segments(example, t5_tokenizer, has_encoder=True)
+    assert [part.trained for part in shown] == [False, True, False, True]
+    assert shown[0].text == "User: where\n\nAssistant:<|im_end|>"
+    assert shown[3].text == " now<|im_end|>"
 
 
 def test_what_is_too_long_is_cut_from_the_answer_and_counted(t5_tokenizer):

@@ -63,6 +63,9 @@ def test_less_to_compute_costs_less(facts):
     frozen = training_cost(facts, phase(moving=frozenset(UPPER)), RATES)
     fewer = training_cost(facts, phase(trained_tokens=100), RATES)
     spared = training_cost(facts, phase(recomputed=True), RATES)
+    light = training_cost(facts, phase(moment_bytes=2.0), RATES)
+    assert light.memory_bytes == full.memory_bytes - 6 * facts.num_parameters
+    assert light.snapshot_bytes == full.snapshot_bytes / 2
     assert frozen.seconds < 0.7 * full.seconds
     assert frozen.memory_bytes < full.memory_bytes
     assert frozen.snapshot_bytes < full.snapshot_bytes == 3 * full.copy_bytes

@@ -1,15 +1,17 @@
 """Models with an encoder: loss, gradients, batches, resume, freezing, adapters, folders."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
-from peft import AutoPeftModelForSeq2SeqLM
+from peft import AutoPeftModelForSeq2SeqLM, PeftModel
 from transformers import AutoModelForSeq2SeqLM
 
 from retain.errors import Interrupted, ModelError
 from retain.methods.freeze import Freeze
 from retain.model import cache
+from retain.model.load import load_quantised
 from retain.steps.step import Step
 from retain.train import trainable_step
 from retain.train.forward import make_forward
@@ -17,7 +19,7 @@ from retain.train.objective import step_weight
 from retain.train.pairs import PairForward, make_pair_forward, seam
 from retain.train.stream import Stream
 from tests.train.families import WITH_ENCODER, make_t5_folder, t5
-from tests.train.phases import make_row, make_stream, make_work, same, train, weights
+from tests.train.phases import SETTINGS, make_row, make_stream, make_work, same, train, weights
 from tests.train.test_loop import Stop
 from tests.train.test_objective import by_us
 from tests.train.test_train_step import Bench
@@ -195,6 +197,26 @@ def test_an_adapter_opens_in_plain_peft(bench, kind):
     assert torch.equal(logits(cache.get(folder, precision="fp32").model), logits(opened))
     assert not torch.allclose(logits(opened), logits(t5()), atol=1e-4)
     assert same(weights(opened.unload()), weights(t5()))
+
+
+def test_qlora_trains_an_adapter_on_4_bits(bench):
+    folder = bench.store.path(bench.train(tuning="qlora", lora_r=4, lora_alpha=8.0)) / "model"
+    kept = cache.get(folder, precision="fp32")
+    assert kept.quantisation == "nf4"
+    base = load_quantised(bench.base, kept.device, "fp32")
+    before = logits(base)
+    found = logits(PeftModel.from_pretrained(base, folder))
+    assert torch.allclose(found, logits(kept.model), atol=1e-5)
+    assert not torch.allclose(found, before, atol=1e-4)
+
+
+def test_computing_activations_twice_changes_nothing(tmp_path):
+    plain, twice = t5(), t5()
+    train(plain, make_stream(2), make_work(tmp_path / "a"))
+    settings = replace(SETTINGS, gradient_checkpointing=True)
+    train(twice, make_stream(2), make_work(tmp_path / "b"), settings=settings)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(twice)[name], value, atol=1e-6, rtol=0)
 
 
 def test_a_merged_adapter_is_in_the_weights(bench):

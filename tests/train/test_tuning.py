@@ -320,20 +320,24 @@ def test_without_bitsandbytes_the_command_to_install_it_is_named(bench, monkeypa
         bench.train(**options("qlora"))
 
 
-def test_4_bits_in_bf16_train_packed_and_are_scored_by_the_tree(bench):
+def test_ways_to_call_4_bits_in_bf16_are_compared_in_float32(tiny_model_folder):
     """Their layers round to bf16, which must not be taken for a wrong way to call the model."""
     from retain.decode.prefix_tree import Request
     from retain.evaluate.scorer import Scorer
     from retain.train.forward import make_forward
 
-    done = bench.train(**options("qlora"), precision="bf16")
-    model = load(str(bench.store.path(done) / "model"), precision="bf16").model
+    model = load_quantised(tiny_model_folder, torch.device("cpu"), "bf16")
+    layers = [m for m in model.modules() if hasattr(m, "compute_dtype")]
+    seen = []
+    layers[0].register_forward_hook(lambda module, args, out: seen.append(module.compute_dtype))
     assert make_forward(model).packed
+    assert set(seen) == {torch.float32}
+    seen.clear()
     scorer = Scorer(model, 64)
     scorer.loglikelihoods([Request((5, 6, 7), (8, 9))])
     assert scorer.path == "tree"
-    rounding = {m.compute_dtype for m in model.modules() if hasattr(m, "compute_dtype")}
-    assert rounding == {torch.bfloat16}
+    assert (seen[0], seen[-1]) == (torch.float32, torch.bfloat16)
+    assert {layer.compute_dtype for layer in layers} == {torch.bfloat16}
 
 
 def test_a_4_bit_model_is_scored_by_the_tree(bench):

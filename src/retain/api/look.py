@@ -52,16 +52,21 @@ def show_data(source: str, number: int, *, model: str, objective: str) -> None:
     from retain import terminal
     from retain.data.show import segments
     from retain.data.sources import load
+    from retain.model.auto_class import has_encoder
+    from retain.model.reference import folder
 
     if objective not in ("sft", "pretrain"):
         raise RecipeError(did_you_mean("objective", objective, ["sft", "pretrain"]))
     shape: Literal["sft", "pretrain"] = "sft" if objective == "sft" else "pretrain"
-    tokenizer = tokenizer_of(model)
+    tokenizer, with_encoder = tokenizer_of(model), has_encoder(folder(model))
     loaded = load(source)
     terminal.show_examples(
         (
             f"{source} {index + 1} of {len(loaded.examples)}",
-            [(part.text, part.trained) for part in segments(example, tokenizer, shape)],
+            [
+                (part.text, part.trained)
+                for part in segments(example, tokenizer, shape, has_encoder=with_encoder)
+            ],
         )
         for index, example in enumerate(loaded.examples[:number])
     )

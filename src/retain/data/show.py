@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retain.data.example import Example
+from retain.data.pairs import render_pairs
 from retain.data.render import Objective, Tokens, render
 
 # C0 without tab and line end, DEL, C1, and the characters that reverse or hide text
@@ -31,12 +32,19 @@ def segments(
     tokenizer: Any,
     objective: Objective = "sft",
     max_length: int | None = None,
+    *,
+    has_encoder: bool = False,
 ) -> list[Segment]:
     """The rendered example in order; special tokens are shown as they are written.
+
+    Where an encoder reads, its part and the decoder's follow each other, turn after turn.
 
     Raises:
         DataError: If the chat template refuses or hides a turn.
     """
+    if has_encoder:
+        pairs = render_pairs(example, tokenizer, max_length)
+        return [segment for pair in pairs for segment in segments_of(pair, tokenizer)]
     return segments_of(render(example, tokenizer, objective, max_length), tokenizer)
 
 

@@ -19,7 +19,6 @@ from retain.model.precision import Precision
 
 EFFICIENCY = {"fp32": 0.8, "bf16": 0.45}  # of a whole step; SmolLM2-135M: 0.79-0.87, 0.44-0.52
 FORWARD_EFFICIENCY = {"fp32": 0.8, "bf16": 0.5}
-SNAPSHOT_BYTES = 12  # a moving weight and its two means
 ADAMW_BYTES = 28  # a moving weight, read and written, each step
 PROCESS_BYTES = 450e6  # Python with torch and transformers loaded
 CHUNK_BYTES = 800e6  # largest chunk of logits with its copies, see train.objective
@@ -54,6 +53,7 @@ class Phase:
         recomputed: Whether activations are computed again in the backward pass.
         adapter_parameters: Numbers in the adapter that moves instead; 0 without one.
         quantised: Whether the weights below it have 4 bits.
+        moment_bytes: Of the optimizer, a moving weight: 8, or 2 for moments of 8 bits.
         kept_blocks: Lowest blocks whose output is kept and not computed here.
     """
 
@@ -67,6 +67,7 @@ class Phase:
     recomputed: bool = False
     adapter_parameters: int = 0
     quantised: bool = False
+    moment_bytes: float = 8.0
     kept_blocks: int = 0
 
 
@@ -127,8 +128,8 @@ def training_cost(facts: Facts, phase: Phase, rates: Rates) -> Cost:
         seconds=training_flops(facts, phase) / rate + traffic,
         memory_bytes=int(_memory_bytes(facts, phase, moving)),
         disk_bytes=int(weights + TOKENIZER_BYTES),
-        snapshot_bytes=3 * SNAPSHOT_BYTES * num_moving,
-        copy_bytes=SNAPSHOT_BYTES * num_moving,
+        snapshot_bytes=int(3 * (4 + phase.moment_bytes) * num_moving),
+        copy_bytes=int((4 + phase.moment_bytes) * num_moving),
     )
 
 
@@ -166,8 +167,9 @@ def scoring_seconds(
 def _memory_bytes(facts: Facts, phase: Phase, moving: dict[str, Place]) -> float:
     num_moving = sum(place.size for place in moving.values())
     below = 0.6 if phase.quantised else 4.0  # bytes a weight
-    weights = below * facts.num_parameters + 12 * num_moving  # gradient and AdamW's two means
-    weights += 16 * phase.adapter_parameters
+    moving_bytes = 4 + phase.moment_bytes  # gradient and AdamW's two means
+    weights = below * facts.num_parameters + moving_bytes * num_moving
+    weights += (4 + moving_bytes) * phase.adapter_parameters
     if phase.precision == "bf16" and not phase.quantised:
         weights += 2 * facts.num_parameters
     lowest = 0 if phase.adapter_parameters else _lowest_block(facts, moving)
