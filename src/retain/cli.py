@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the user's mistake (a message, no traceback), 2 a gate of 
 it runs.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
+PRIMITIVES = "64"
+"""Compiled products that oneDNN keeps: sequences of uneven length need another for each length, and
+at its own 1,024 the kept ones take hundreds of megabytes."""
 RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A path, or the name of a shipped recipe.")
 ]
@@ -339,6 +343,7 @@ def _with_dotted_options(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line; the one place where a mistake becomes a message and an exit code."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", PRIMITIVES)
     words = _with_dotted_options(sys.argv[1:] if arguments is None else arguments)
     try:
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # leave as on Ctrl-C, with 130

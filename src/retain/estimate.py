@@ -77,7 +77,7 @@ class Plan:
         lines: A line for each step, in the order they would be done.
         snapshot_bytes: The most that snapshots of one running step take besides.
         copy_bytes: Memory besides, while a snapshot is written in the background; not taken
-            where less than twice that is free.
+            where it is more than half of the free or a sixteenth of all memory.
         notes: What a reader must know: rough counts, what happens in an arm.
     """
 

@@ -246,7 +246,7 @@ def show_plan(plan: Any) -> None:
     out.print(table(title, columns, rows))
     out.print(
         f"time {duration(plan.seconds)}, memory at most {size(plan.memory_bytes)} (saving takes "
-        f"{size(plan.copy_bytes)} more where twice that is free), "
+        f"{size(plan.copy_bytes)} more where memory is plenty), "
         f"disk {size(plan.final_disk_bytes)} when done, {size(plan.peak_disk_bytes)} at most"
     )
     for note in plan.notes:

@@ -126,26 +126,66 @@ def test_an_error_of_the_thread_is_raised_at_the_next_boundary(tmp_path, monkeyp
     assert failed["optimizer_step"] == 2
 
 
-def test_where_memory_is_short_training_waits_for_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(saving, "free_bytes", lambda: 30)  # the copy takes 20
-    phase = Phase(tmp_path)
-    with phase.saver:
-        phase.step()
-        [event] = phase.told("snapshot")
-        assert not event["background"]
-    assert phase.newest().step == 1
+@pytest.fixture(params=["little free", "a small machine", "no room for the copy"])
+def short_memory(request, monkeypatch):
+    """Memory in which no copy is made; it takes 20 bytes."""
 
-
-def test_where_the_copy_finds_no_memory_training_waits_for_the_disk(tmp_path, monkeypatch):
     def full(live):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(snapshots, "copied", full)
-    phase = Phase(tmp_path)
+    match request.param:
+        case "little free":
+            monkeypatch.setattr(saving, "free_bytes", lambda: 30)
+        case "a small machine":
+            monkeypatch.setattr(saving, "CPU_BYTES", 300)
+        case _:
+            monkeypatch.setattr(snapshots, "copied", full)
+
+
+@pytest.mark.usefixtures("short_memory")
+def test_where_memory_is_short_the_next_step_waits_before_it_changes_weights(tmp_path, slow_disk):
+    phase = Phase(tmp_path, save_steps=2)
+    with phase.saver:
+        for _ in range(2):
+            phase.saver.before_change()
+            phase.step()
+        threading.Timer(0.1, slow_disk.set).start()
+        assert not phase.told("snapshot")  # and the gradients of the next step are computed
+        phase.saver.before_change()
+        phase.weight.fill_(99)
+    found = phase.newest()
+    assert found.step == 2
+    assert torch.equal(found.weights["w"], torch.full((5,), 2.0))
+
+
+@pytest.mark.usefixtures("short_memory")
+def test_without_a_copy_the_real_loop_saves_the_weights_of_the_step(tmp_path, monkeypatch):
+    write = snapshots.save
+
+    def save(partial, snapshot):
+        threading.Event().wait(0.2)
+        return write(partial, snapshot)
+
+    monkeypatch.setattr(snapshots, "save", save)
+    work = make_work(tmp_path / "saved")
+    train(make_model(), make_stream(5), work, settings=replace(SETTINGS, save_steps=4))
+    found = snapshots.newest(work.partial, pytest.fail)
+    assert found.step == 4
+    again = make_work(tmp_path / "again")
+    train(make_model(), make_stream(5), again, settings=replace(SETTINGS, save_steps=1))
+    exact = snapshots.newest(again.partial, pytest.fail)
+    assert same(dict(found.weights), dict(exact.weights))
+
+
+def test_with_a_copy_no_step_waits(tmp_path, slow_disk):
+    phase = Phase(tmp_path, save_steps=2)
     with phase.saver:
         phase.step()
-    [event] = phase.told("snapshot")
-    assert not event["background"]
+        phase.step()
+        phase.saver.before_change()  # would wait for ten seconds
+        phase.weight.fill_(99)
+        slow_disk.set()
+    assert torch.equal(phase.newest().weights["w"], torch.full((5,), 2.0))
 
 
 def test_a_stop_saves_what_fits_in_its_time(tmp_path):

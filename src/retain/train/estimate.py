@@ -80,8 +80,8 @@ class Cost:
         memory_bytes: Largest at any time, the process itself included.
         disk_bytes: What stays: the model folder.
         snapshot_bytes: What is needed besides while it runs: two snapshots, and one being written.
-        copy_bytes: Memory taken besides while a snapshot is written, where twice that is free:
-            the copy it is written from, so that training need not wait.
+        copy_bytes: Memory taken besides while a snapshot is written, where memory is plenty: the
+            copy it is written from, so that training need not wait.
     """
 
     seconds: float

@@ -144,6 +144,7 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
             rate = learning_rate(settings, step, num_steps)
             for param_group in optimizer.param_groups:
                 param_group["lr"] = rate
+            saver.before_change()
             optimizer.step()
             optimizer.zero_grad()
             hooks.after_step(parameters, step + 1)

@@ -21,7 +21,7 @@ from retain.train.forward import Forward
 from retain.train.hooks import Hooks
 from retain.train.stream import Row
 
-CHUNK_ELEMENTS = 16 * 2**20  # logits at once: 64 MB in float32, with their gradient 128 MB
+CHUNK_ELEMENTS = 8 * 2**20  # logits at once: 32 MB in float32, with their gradient 64 MB
 
 
 @dataclass(frozen=True)

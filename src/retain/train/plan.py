@@ -13,7 +13,8 @@ from retain.train.settings import Settings
 
 PLAN = "plan.json"
 SMALLEST_TOKENS = 256
-LARGEST_TOKENS = {"cpu": 512}  # more is hardly faster there, and a laptop's memory is small
+UNIT_TOKENS = 128
+LARGEST_TOKENS = {"cpu": 384}  # more is hardly faster there, and a laptop's memory is small
 LARGEST_TOKENS_ELSEWHERE = 16384
 PART_OF_MEMORY = 0.2  # for activations; weights, gradients and AdamW's state come first
 
@@ -32,14 +33,12 @@ class Plan:
 
 
 def make_plan(settings: Settings, activation_bytes: int, device: torch.device) -> Plan:
-    """The largest power of two of tokens whose activations fit a fifth of the device's memory."""
+    """The most tokens whose activations fit a fifth of the device's memory, in whole units."""
     tokens = settings.micro_batch_tokens
     if tokens is None:
         room = PART_OF_MEMORY * total_memory_bytes(device) / activation_bytes
-        tokens = SMALLEST_TOKENS
-        largest = LARGEST_TOKENS.get(device.type, LARGEST_TOKENS_ELSEWHERE)
-        while tokens * 2 <= min(room, largest):
-            tokens *= 2
+        most = min(int(room), LARGEST_TOKENS.get(device.type, LARGEST_TOKENS_ELSEWHERE))
+        tokens = max(SMALLEST_TOKENS, most // UNIT_TOKENS * UNIT_TOKENS)
     return Plan(tokens, torch.get_num_threads())
 
 

@@ -1,8 +1,9 @@
 """Saving a phase in progress while it goes on, and what a signal or an error leaves behind.
 
-At the boundary of an optimizer step the state is copied, and a thread writes the copy; the next
-save waits for the one before. Where the copy would take more than half of the free memory,
-training waits for the disk instead. An error of the thread is raised at the next boundary.
+At the boundary of an optimizer step a thread begins to write the state; the next save waits for the
+one before. It writes a copy where memory is plenty. Else it reads the live weights while the next
+step's gradients are computed, and the step waits for it before it changes them. An error of the
+thread is raised at the next boundary.
 """
 
 import os
@@ -13,14 +14,19 @@ from contextlib import AbstractContextManager, suppress
 from time import monotonic, thread_time
 from types import TracebackType
 
+import torch
+
 from retain.errors import Interrupted, StoreError
 from retain.model.memory import free_bytes, is_out_of_memory
 from retain.steps.work import Work
 from retain.train import snapshot as snapshots
+from retain.train.plan import total_memory_bytes
 from retain.train.snapshot import Pace, Snapshot
 
+CPU_BYTES = total_memory_bytes(torch.device("cpu"))
 STOP_SECONDS = 10.0  # from a signal to the end, at most
 PART_OF_FREE_MEMORY = 0.5  # that a copy may take
+PART_OF_ALL_MEMORY = 1 / 16  # and of the machine's: on a small one, memory is worth more than time
 NICENESS = 10  # of the thread that writes: training goes first where both want a processor
 
 
@@ -41,6 +47,7 @@ class Saver(AbstractContextManager["Saver"]):
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._asked_at: float | None = None
+        self._reads_live = False
 
     def __exit__(
         self,
@@ -76,10 +83,17 @@ class Saver(AbstractContextManager["Saver"]):
         if self._asked():
             saved = self._fits()
             if saved:
-                self._save(copy=False)
+                self._save(background=False)
             raise self._interrupted(step, saved=saved)
         if self._pace.is_due(step):
-            self._save(copy=True)
+            self._save(background=True)
+
+    def before_change(self) -> None:
+        """Before weights change: wait for a thread that still reads them."""
+        if self._reads_live and self._thread is not None:
+            started = monotonic()
+            self.wait()
+            self._pace.lost(monotonic() - started)
 
     def wait(self) -> None:
         """Until no snapshot is being written."""
@@ -100,27 +114,32 @@ class Saver(AbstractContextManager["Saver"]):
         needed = max(seconds_before, writing) + self._pace.save_seconds
         return gone + needed <= STOP_SECONDS
 
-    def _save(self, *, copy: bool) -> None:
-        """Write the present state, in the background if it may be copied."""
+    def _save(self, *, background: bool) -> None:
+        """Write the present state."""
         started = monotonic()
         self.wait()
         if self._error is not None:
             raise self._error
         self._pace.begun()
         live = self._take()
-        snapshot = self._copied(live) if copy else None
-        if snapshot is None:
+        if not background:
             self._write(live, started, waited=None)
             return
+        copied = self._copied(live)
+        self._reads_live = copied is None
         waited = monotonic() - started
         self._thread = threading.Thread(
-            target=self._write_aside, args=(snapshot, started, waited), name="snapshot", daemon=True
+            target=self._write_aside,
+            args=(copied or live, started, waited),
+            name="snapshot",
+            daemon=True,
         )
         self._thread.start()
 
     def _copied(self, live: Snapshot) -> Snapshot | None:
         """A copy to be written aside; None where memory is too short for one."""
-        if live.num_bytes > PART_OF_FREE_MEMORY * free_bytes():
+        allowed = min(PART_OF_FREE_MEMORY * free_bytes(), PART_OF_ALL_MEMORY * CPU_BYTES)
+        if live.num_bytes > allowed:
             return None
         try:
             return snapshots.copied(live)

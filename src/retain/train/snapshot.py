@@ -189,6 +189,10 @@ class Pace:
         """
         self.save_seconds, self._cost = seconds, cost
 
+    def lost(self, seconds: float) -> None:
+        """Note what training lost to the last snapshot besides."""
+        self._cost += seconds
+
 
 def _folders(root: Path) -> list[Path]:
     """Snapshots by name, the newest first; the name alone proves nothing."""
