@@ -82,6 +82,7 @@ def everything(harness: Harness, num_random: int) -> Iterator[tuple[str, dict[st
         for epoch in range(3):
             yield "SIGKILL inside an epoch", harness.ask("resume", arm=arm, epoch=epoch)
         yield "20 SIGKILLs in one run", harness.ask("resume", arm=arm, epoch=0, kills=20)
+    yield "a real disk that is full during a save", harness.ask("small_disk")
     yield "8 starters on one run directory", harness.ask("starters", rounds=20)
 
 

@@ -69,7 +69,7 @@ CONTROLS = {
     "in place": ("train", list(range(25, 37))),
     "forgetful": ("train", [45, 60]),
     "late": ("train", [45, 60]),
-    "counting twice": ("evaluate", list(range(30, 36))),
+    "counting twice": ("evaluate", [38, 40, 44]),
 }
 """The kind of step each is made in, and the file events of a kill that shows it."""
 

@@ -60,3 +60,10 @@ def test_of_eight_starters_one_owns_the_run(harness, rounds):
     found = harness.ask("starters", rounds=rounds)
     assert found["faults"] == []
     assert found["equal"] == found["fired"] == rounds
+
+
+def test_a_real_disk_that_is_full_during_a_save(harness):
+    found = harness.ask("small_disk")
+    assert found["faults"] == []
+    assert found["equal"] == found["trials"] == 3
+    assert found["fired"] >= 2
