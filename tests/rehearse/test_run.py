@@ -37,7 +37,9 @@ def recipe(tmp_path_factory, tiny_model_folder):
         {"method": "experience_replay", "share": 0.1},
         {"method": "freeze", "num_layers": 1},
     ]
-    arms = {"none": [], "answers": [ANSWERS], "both": both}
+    noise = {"method": "tree_generation", "shape": "random_text", "share": 0.2}
+    noise |= {"num_tokens": 500, "answer_tokens": [12], "question_tokens": 4}
+    arms = {"none": [], "answers": [ANSWERS], "both": both, "noise": [noise]}
     return {
         "name": "toy", "model": str(tiny_model_folder), "phases": phases, "arms": arms,
         "evaluate": {"tasks": ["phases"], "limit": 2},
@@ -62,6 +64,25 @@ def stream(made, arm):
     return read_table(made.store.open(found.mix, "stream.parquet")).to_pylist()
 
 
+def corpus_of(made, method):
+    [found] = [
+        step
+        for step in made.graph.steps
+        if step.kind == "rehearse" and step.settings["methods"][0]["method"] == method
+    ]
+    return found
+
+
+def test_noise_of_the_same_budget_is_mixed_in_too(ran):
+    made, _, _ = ran
+    facts = json.loads(
+        made.store.open(corpus_of(made, "tree_generation"), "facts.json").read_text()
+    )
+    assert 480 <= facts["num_tokens"] <= 500
+    sources = {row["source"] for row in stream(made, "noise")}
+    assert sources == {"new", "rehearsed:tree_generation"}
+
+
 @pytest.mark.parametrize("arm", ["answers", "both"])
 def test_every_new_example_is_there_and_the_share_is_exact_to_one(ran, arm):
     made, _, _ = ran
@@ -77,7 +98,7 @@ def test_every_new_example_is_there_and_the_share_is_exact_to_one(ran, arm):
 
 def test_what_is_trained_on_is_what_was_written(ran):
     made, _, _ = ran
-    [corpus] = [step for step in made.graph.steps if step.kind == "rehearse"]
+    corpus = corpus_of(made, "generative_replay")
     lines = made.store.open(corpus, "corpus.jsonl").read_text("utf-8").splitlines()
     assert len(lines) == 16
     assert all(json.loads(line)["text"].startswith("second") for line in lines)
@@ -85,7 +106,7 @@ def test_what_is_trained_on_is_what_was_written(ran):
 
 def test_one_corpus_is_written_for_both_arms_and_never_again(ran, recipe):
     made, outcome, _ = ran
-    assert sum(step.kind == "rehearse" for step in made.graph.steps) == 1
+    assert sum(step.kind == "rehearse" for step in made.graph.steps) == 2  # and the noise
     again = api.run(recipe, runs=made.runs)
     assert again.num_done == 0
     assert again.num_reused == outcome.num_done
@@ -93,7 +114,8 @@ def test_one_corpus_is_written_for_both_arms_and_never_again(ran, recipe):
 
 def test_the_plan_counts_what_is_not_written_yet(ran):
     made, _, plan = ran
-    [line] = [line for line in plan.lines if line.step.kind == "rehearse"]
+    corpus = corpus_of(made, "generative_replay")
+    [line] = [line for line in plan.lines if line.step == corpus]
     assert line.tokens
     assert line.seconds > 0
     planned = {line.step: line.tokens for line in plan.lines if line.step.kind == "train"}

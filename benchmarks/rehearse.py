@@ -1,0 +1,176 @@
+"""Writing texts by transformers.generate and by ours, side by side.
+
+    python benchmarks/rehearse.py [--texts 64] [--max-new-tokens 96] [--output FILE]
+
+Answers of uneven length (each ends where the model ends it) to questions of embedded data, with one
+model object and the same sampling. transformers gets the batch size that was fastest of a few, its
+prompts sorted by length; and, for a part of the texts, a batch of one. A tree: children of a few
+parents, whose dialogue is read once, against the same children behind beginnings of their own.
+Compared are kept tokens (up to each text's end) a second of processor time, which other work on the
+machine disturbs less than the clock; rounds alternate, and the median of their ratios is printed.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import torch
+
+from retain.data.embedded import load_embedded
+from retain.decode.choose import Sampling
+from retain.decode.live import Writing
+from retain.decode.writer import Ends, Writer, end_tokens
+from retain.model.length import model_length
+from retain.model.load import load
+from retain.rehearse.corpus import Ask
+from retain.rehearse.pen import ModelPen
+
+MODEL = "embedded:smollm2-135m-instruct"
+QUESTIONS = "siqa"
+BATCH_SIZES = (8, 16, 32)
+SAMPLING = {"temperature": 0.7, "top_p": 0.95}
+NUM_ROUNDS = 2
+NUM_ALONE = 4  # texts by which batch 1 is judged
+NUM_PARENTS, NUM_CHILDREN, NUM_TURNS = 4, 8, 4
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """What is asked about."""
+    return (row for row in load_embedded(QUESTIONS) if row.get("passage"))
+
+
+class Bench:
+    """One model, and both ways to write."""
+
+    def __init__(self, limit: int) -> None:
+        loaded = load(MODEL, precision="fp32")
+        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        length = model_length(self.model, self.tokenizer)
+        self.writer = Writer(self.model, self.tokenizer, length)
+        self.pen = ModelPen(self.writer, loaded)
+        self.limit = limit
+        self.ends = Ends(
+            self.tokenizer, (), end_tokens(self.model.generation_config, self.tokenizer)
+        )
+        if reason := self.writer.why_not_live(256):
+            raise SystemExit(f"the live batch is not used: {reason}")
+
+    def ours(self, prompts: Sequence[tuple[int, ...]]) -> float:
+        """Kept tokens a second."""
+        writings = [
+            Writing(prompt, self.limit, self.ends, str(n)) for n, prompt in enumerate(prompts)
+        ]
+        started = process_time()
+        self.writer.live(writings, Sampling(**SAMPLING))
+        return sum(len(one.written) for one in writings) / (process_time() - started)
+
+    def theirs(self, prompts: Sequence[tuple[int, ...]], batch_size: int) -> float:
+        """Kept tokens a second of transformers.generate."""
+        ordered = sorted(prompts, key=len)
+        pad = self.tokenizer.pad_token_id
+        kept, started = 0, process_time()
+        for at in range(0, len(ordered), batch_size):
+            rows = ordered[at : at + batch_size]
+            longest = max(map(len, rows))
+            inputs = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
+            mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+            with torch.no_grad():
+                found = self.model.generate(
+                    input_ids=inputs, attention_mask=mask, max_new_tokens=self.limit,
+                    do_sample=True, top_k=0, pad_token_id=pad, **SAMPLING,
+                )  # fmt: skip
+            for row in found[:, longest:].tolist():
+                ended = [place for place, token in enumerate(row) if self.ends([token])]
+                kept += ended[0] + 1 if ended else len(row)
+        return kept / (process_time() - started)
+
+    def prompts(self, num: int) -> list[tuple[int, ...]]:
+        """Open questions of embedded data."""
+        turns = [f"{row['passage']} {row['question']}" for row in islice(rows(), num)]
+        return [
+            self.pen.tokens(Ask(writes="assistant", messages=({"role": "user", "content": turn},)))
+            for turn in turns
+        ]
+
+    def tree(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Follow-up questions below shared parents, and the same with nothing shared."""
+        texts = [row["passage"] for row in islice(rows(), 200)]
+        shared, apart = [], []
+        for parent in range(NUM_PARENTS):
+            said = [
+                {"role": ("user", "assistant")[n % 2], "content": texts[20 * parent + n]}
+                for n in range(2 * NUM_TURNS)
+            ]
+            ask = Ask(writes="user", messages=tuple(said))
+            for child in range(NUM_CHILDREN):
+                shared.append(self.pen.tokens(ask))
+                own = self.tokenizer(f"{parent}.{child} ").input_ids
+                apart.append((*own, *shared[-1][len(own) :]))
+        return shared, apart
+
+
+def measure(bench: Bench, num_texts: int) -> dict[str, Any]:
+    """Every ratio, and what it is made of."""
+    prompts = bench.prompts(num_texts)
+    bench.ours(prompts[:4])
+    swept = {size: bench.theirs(prompts[: 2 * max(BATCH_SIZES)], size) for size in BATCH_SIZES}
+    best = max(swept, key=lambda size: swept[size])
+    rounds = [(bench.ours(prompts), bench.theirs(prompts, best)) for _ in range(NUM_ROUNDS)]
+    ours = statistics.median(one for one, _ in rounds)
+    alone = bench.theirs(prompts[:NUM_ALONE], 1)
+    shared, apart = bench.tree()
+    trees = [(bench.ours(shared), bench.ours(apart)) for _ in range(NUM_ROUNDS)]
+    return {
+        "their_batch_size": best,
+        "tokens_per_second": {
+            "ours": ours,
+            "theirs": statistics.median(other for _, other in rounds),
+            "theirs_batch_1": alone,
+            "tree_shared": statistics.median(one for one, _ in trees),
+            "tree_unshared": statistics.median(other for _, other in trees),
+        },
+        "ratio_best_batch": [one / other for one, other in rounds],
+        "ratio_batch_1": ours / alone,
+        "ratio_tree": [one / other for one, other in trees],
+        "swept": {str(size): rate for size, rate in swept.items()},
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", type=int, default=64)
+    parser.add_argument("--max-new-tokens", type=int, default=96)
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    started = perf_counter()
+    found = measure(Bench(given.max_new_tokens), given.texts)
+    found |= {
+        "model": MODEL, "texts": given.texts, "max_new_tokens": given.max_new_tokens,
+        "threads": torch.get_num_threads(), "processor": platform.processor(),
+        "versions": {name: version(name) for name in ("torch", "transformers")},
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"), "seconds": perf_counter() - started,
+    }  # fmt: skip
+    rates = found["tokens_per_second"]
+    print(f"kept tokens a processor second, {given.texts} texts, at most {given.max_new_tokens}")
+    print(f"  ours {rates['ours']:.0f}")
+    for name, wanted in (("best_batch", "2, aim 4"), ("batch_1", "5, aim 10"), ("tree", "1.5")):
+        ratio = found[f"ratio_{name}"]
+        middle = ratio if isinstance(ratio, float) else statistics.median(ratio)
+        spread = "" if isinstance(ratio, float) else f" ({min(ratio):.2f} to {max(ratio):.2f})"
+        print(f"  {name:10} ratio {middle:.2f}{spread}; wanted {wanted}")
+    print(f"  {rates}\n  transformers by batch size: {found['swept']}")
+    if given.output:
+        given.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
