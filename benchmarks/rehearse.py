@@ -14,7 +14,7 @@ import argparse
 import json
 import platform
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -39,7 +39,7 @@ BATCH_SIZES = (8, 16, 32)
 SAMPLING = {"temperature": 0.7, "top_p": 0.95}
 NUM_ROUNDS = 2
 NUM_ALONE = 4  # texts by which batch 1 is judged
-NUM_PARENTS, NUM_CHILDREN, NUM_TURNS = 4, 8, 4
+NUM_PARENTS, NUM_CHILDREN, NUM_TURNS = 2, 8, 4
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -117,57 +117,65 @@ class Bench:
         return shared, apart
 
 
-def measure(bench: Bench, num_texts: int) -> dict[str, Any]:
-    """Every ratio, and what it is made of."""
-    prompts = bench.prompts(num_texts)
-    bench.ours(prompts[:4])
-    swept = {size: bench.theirs(prompts[: 2 * max(BATCH_SIZES)], size) for size in BATCH_SIZES}
-    best = max(swept, key=lambda size: swept[size])
-    rounds = [(bench.ours(prompts), bench.theirs(prompts, best)) for _ in range(NUM_ROUNDS)]
-    ours = statistics.median(one for one, _ in rounds)
-    alone = bench.theirs(prompts[:NUM_ALONE], 1)
-    shared, apart = bench.tree()
-    trees = [(bench.ours(shared), bench.ours(apart)) for _ in range(NUM_ROUNDS)]
+def rounds(one: Callable[[], float], other: Callable[[], float]) -> dict[str, Any]:
+    """Two ways in turn: their rates, and the ratio of each round."""
+    pairs = [(one(), other()) for _ in range(NUM_ROUNDS)]
     return {
-        "their_batch_size": best,
-        "tokens_per_second": {
-            "ours": ours,
-            "theirs": statistics.median(other for _, other in rounds),
-            "theirs_batch_1": alone,
-            "tree_shared": statistics.median(one for one, _ in trees),
-            "tree_unshared": statistics.median(other for _, other in trees),
-        },
-        "ratio_best_batch": [one / other for one, other in rounds],
-        "ratio_batch_1": ours / alone,
-        "ratio_tree": [one / other for one, other in trees],
-        "swept": {str(size): rate for size, rate in swept.items()},
+        "ours": statistics.median(ours for ours, _ in pairs),
+        "other": statistics.median(theirs for _, theirs in pairs),
+        "ratios": [ours / theirs for ours, theirs in pairs],
     }
 
 
+def measure(bench: Bench, num_texts: int) -> dict[str, Any]:
+    """Every row, printed as soon as it is known."""
+    prompts = bench.prompts(num_texts)
+    bench.ours(prompts[:4])
+    found: dict[str, Any] = {}
+
+    def row(name: str, wanted: str, one: Callable[[], float], other: Callable[[], float]) -> None:
+        result = found[name] = rounds(one, other) | {"wanted": wanted}
+        low, high = min(result["ratios"]), max(result["ratios"])
+        middle = statistics.median(result["ratios"])
+        print(
+            f"{name:24} {result['ours']:7.0f} {result['other']:7.0f}  ratio {middle:.2f} "
+            f"({low:.2f} to {high:.2f}); wanted {wanted}",
+            flush=True,
+        )
+
+    few = prompts[:NUM_ALONE]
+    row("against batch 1", "5, aim 10", lambda: bench.ours(prompts), lambda: bench.theirs(few, 1))
+    shared, apart = bench.tree()
+    row("shared parents", "1.5", lambda: bench.ours(shared), lambda: bench.ours(apart))
+    swept = {size: bench.theirs(prompts, size) for size in BATCH_SIZES if size <= num_texts}
+    best = max(swept, key=lambda size: swept[size])
+    print(f"transformers by batch size: {swept}", flush=True)
+    found["swept"] = {str(size): rate for size, rate in swept.items()}
+    row(
+        f"against batch {best}",
+        "2, aim 4",
+        lambda: bench.ours(prompts),
+        lambda: bench.theirs(prompts, best),
+    )
+    return found
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, and write the figures if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=64)
     parser.add_argument("--max-new-tokens", type=int, default=96)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     started = perf_counter()
-    found = measure(Bench(given.max_new_tokens), given.texts)
-    found |= {
-        "model": MODEL, "texts": given.texts, "max_new_tokens": given.max_new_tokens,
-        "threads": torch.get_num_threads(), "processor": platform.processor(),
-        "versions": {name: version(name) for name in ("torch", "transformers")},
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"), "seconds": perf_counter() - started,
-    }  # fmt: skip
-    rates = found["tokens_per_second"]
-    print(f"kept tokens a processor second, {given.texts} texts, at most {given.max_new_tokens}")
-    print(f"  ours {rates['ours']:.0f}")
-    for name, wanted in (("best_batch", "2, aim 4"), ("batch_1", "5, aim 10"), ("tree", "1.5")):
-        ratio = found[f"ratio_{name}"]
-        middle = ratio if isinstance(ratio, float) else statistics.median(ratio)
-        spread = "" if isinstance(ratio, float) else f" ({min(ratio):.2f} to {max(ratio):.2f})"
-        print(f"  {name:10} ratio {middle:.2f}{spread}; wanted {wanted}")
-    print(f"  {rates}\n  transformers by batch size: {found['swept']}")
+    machine = (
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads; "
+        f"torch {version('torch')}, transformers {version('transformers')}; "
+        f"{datetime.now(UTC):%Y-%m-%d}; {given.texts} texts of at most {given.max_new_tokens} tokens"
+    )
+    print(machine, "kept tokens a processor second: ours, the other", sep="\n", flush=True)
+    found = {"machine": machine, "rows": measure(Bench(given.max_new_tokens), given.texts)}
+    found["seconds"] = perf_counter() - started
     if given.output:
         given.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
