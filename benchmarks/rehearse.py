@@ -171,7 +171,7 @@ def main() -> None:
     machine = (
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads; "
         f"torch {version('torch')}, transformers {version('transformers')}; "
-        f"{datetime.now(UTC):%Y-%m-%d}; {given.texts} texts of at most {given.max_new_tokens} tokens"
+        f"{datetime.now(UTC):%Y-%m-%d}; {given.texts} texts, {given.max_new_tokens} tokens at most"
     )
     print(machine, "kept tokens a processor second: ours, the other", sep="\n", flush=True)
     found = {"machine": machine, "rows": measure(Bench(given.max_new_tokens), given.texts)}
