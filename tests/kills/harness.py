@@ -72,6 +72,8 @@ def everything(harness: Harness, num_random: int) -> Iterator[tuple[str, dict[st
     for kind in kinds:
         answer = harness.ask("kill", kind=kind, events=None, num_random=num_random)
         yield "SIGKILL at every file event and at random times", answer
+    few = {"events": None, "num_random": 0, "mistake": "no copies"}
+    yield "SIGKILL while live weights are read", harness.ask("kill", kind="train", **few)
     for kind in kinds:
         yield "SIGTERM at file events", harness.ask("terminate", kind=kind, count=20)
     for kind in kinds:

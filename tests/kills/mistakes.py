@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retain.evaluate.ledger import Ledger
 from retain.steps import durable
-from retain.train import loop
+from retain.train import loop, saving
 from retain.train import snapshot as snapshots
 
 
@@ -58,14 +58,26 @@ def _counting_twice(self, name, index, results):
     durable.append(self._files[name], line.encode())
 
 
+def _slow_save(partial, snapshot):
+    """A disk slow enough for training to be back at the next step."""
+    time.sleep(0.03)
+    return _save(partial, snapshot)
+
+
+_save = snapshots.save
+NO_COPIES = [(saving, "free_bytes", lambda: 0), (snapshots, "save", _slow_save)]
 MISTAKES = {
+    "no wait": [*NO_COPIES, (saving.Saver, "before_change", lambda self: None)],
     "in place": [(snapshots, "durable_folder", _in_place), (snapshots, "newest", _trusting)],
     "forgetful": [(loop, "load_state", _forgetful)],
     "late": [(snapshots, "copied", _late)],
     "counting twice": [(Ledger, "_keep", _counting_twice)],
 }
 """What is put in the place of what is right."""
+SOUND = {"no copies": NO_COPIES}
+"""What is no mistake, and has to be asked for: the thread reads the live weights."""
 CONTROLS = {
+    "no wait": ("train", [45, 60]),
     "in place": ("train", list(range(25, 37))),
     "forgetful": ("train", [45, 60]),
     "late": ("train", [45, 60]),
@@ -77,7 +89,7 @@ CONTROLS = {
 @contextmanager
 def made(name: str) -> Iterator[None]:
     """Inside, the mistake of that name is made; none for an empty one."""
-    changes = MISTAKES[name] if name else []
+    changes = (MISTAKES | SOUND)[name] if name else []
     before = [(place, what, getattr(place, what)) for place, what, _ in changes]
     for place, what, wrong in changes:
         setattr(place, what, wrong)

@@ -25,6 +25,13 @@ def test_a_killed_step_ends_with_the_same_bytes(harness, kind):
         assert found["went_on"] > 3
 
 
+def test_a_save_that_reads_live_weights_is_as_safe(harness):
+    events = [45, 60]
+    found = harness.ask("kill", kind="train", events=events, num_random=2, mistake="no copies")
+    assert found["faults"] == []
+    assert found["went_on"] > 0
+
+
 @pytest.mark.parametrize("mistake", CONTROLS)
 def test_a_mistake_is_caught(harness, mistake):
     kind, events = CONTROLS[mistake]
