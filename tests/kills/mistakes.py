@@ -22,6 +22,17 @@ def _in_place(final, *, temporary=None, head=None, needed_bytes=0):
     durable.seal(final, head)
 
 
+def _copied(building, final):
+    """Copy file by file into place instead of renaming."""
+    durable.make_folder(final)
+    for path in sorted(building.rglob("*"), reverse=True):
+        if path.is_file():
+            target = final / path.relative_to(building)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            durable.write_new(target, path.read_bytes())
+    durable.remove_tree(building)
+
+
 def _trusting(partial, passed_over):
     """Take the snapshot of the highest number, without looking into it."""
     folders = sorted((partial / "snapshots").glob("step-*"))
@@ -67,6 +78,7 @@ def _slow_save(partial, snapshot):
 _save = snapshots.save
 NO_COPIES = [(saving, "free_bytes", lambda: 0), (snapshots, "save", _slow_save)]
 MISTAKES = {
+    "copied": [(durable, "publish", _copied)],
     "no wait": [*NO_COPIES, (saving.Saver, "before_change", lambda self: None)],
     "in place": [(snapshots, "durable_folder", _in_place), (snapshots, "newest", _trusting)],
     "forgetful": [(loop, "load_state", _forgetful)],
@@ -78,12 +90,13 @@ SOUND = {"no copies": NO_COPIES}
 """What is no mistake, and has to be asked for: the thread reads the live weights."""
 CONTROLS = {
     "no wait": ("train", [45, 60]),
-    "in place": ("train", list(range(25, 37))),
+    "copied": ("mix", [-14, -12, -10]),
+    "in place": ("train", [29, 31, 33, 35]),
     "forgetful": ("train", [45, 60]),
     "late": ("train", [45, 60]),
     "counting twice": ("evaluate", [38, 40, 44]),
 }
-"""The kind of step each is made in, and the file events of a kill that shows it."""
+"""The kind of step each is made in, and file events (from the end, where negative) to kill at."""
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from tests.kills import mistakes, small_disk
 from tests.kills.children import KILLED, REFUSED, KilledAt, in_child
 from tests.kills.project import (
     EVERY_KIND,
+    NUM_EPOCHS,
     REPORTED,
     STEPS_AN_EPOCH,
     Bench,
@@ -99,7 +100,8 @@ class Server:
             remove_tree(root)
         draw, root = random.Random(f"{arm} {epoch} {kills}"), case.root()
         for number in range(kills):
-            at = (case.newest(root) or 0) + draw.randint(1, 3)
+            last = NUM_EPOCHS * STEPS_AN_EPOCH
+            at = min(last, (case.newest(root) or 0) + draw.randint(1, 3))
             if kills == 1:
                 at = STEPS_AN_EPOCH * epoch + draw.randint(5, 6)  # the second save has begun
             status = in_child(lambda at=at: case.do(root, KilledAt(at)))

@@ -5,7 +5,7 @@ import pytest
 from retain.pipeline.kinds import KINDS
 
 KINDS_AND_REPORT = [*KINDS, "report"]
-FAST = ["mix", "train", "evaluate", "report"]
+FAST = ["train", "report"]
 
 
 @pytest.mark.parametrize("kind", FAST)
@@ -40,11 +40,11 @@ def test_a_disk_full_at_every_file_event(harness, kind, for_good):
     assert found["equal"] == found["trials"]
 
 
-@pytest.mark.parametrize("kind", ["mix", "evaluate"])
+@pytest.mark.parametrize("kind", ["mix"])
 def test_a_byte_cut_or_flipped_in_any_file_is_noticed(harness, kind):
     found = harness.ask("damage", kind=kind)
     assert found["faults"] == []
-    assert found["equal"] == found["fired"] == found["trials"] > 5
+    assert found["equal"] == found["fired"] == found["trials"] > 3
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A case that is disturbed, done again, and compared with the run that nobody disturbed."""
 
+import json
 import os
 import random
 import time
@@ -14,6 +15,7 @@ from tests.kills.children import (
     KILLED,
     REFUSED,
     STOPPED,
+    act_in_child,
     counted,
     full_at,
     in_child,
@@ -23,6 +25,9 @@ from tests.kills.children import (
 from tests.kills.project import Bench, content, report_content
 
 RUNS = Path("runs")
+STOP_SECONDS = 10.0
+Plans = list[tuple[str, Callable[[Path], int]]]
+"""Name of a disturbance, and what does a case with it and gives the exit status."""
 
 
 @dataclass
@@ -191,45 +196,43 @@ class Trials:
         """SIGKILL at file events, and at random times.
 
         Args:
-            events: Which; or how many, evenly spread; None for every one.
+            events: Which, negative ones from the end; or how many, evenly spread; None for all.
             num_random: At random times.
         """
-        started = time.monotonic()
-        for number in events if isinstance(events, list) else self._spread(events):
-            self.trial(
+        numbers = events if isinstance(events, list) else self._spread(events)
+        plans: Plans = [
+            (
                 f"killed at file event {number}",
                 lambda root, n=number: in_child(lambda: kill_at(n, lambda: self.case.do(root))),
             )
+            for number in (n % self.found.events for n in numbers)
+        ]
         draw = random.Random(self.case.kind)
-        for _ in range(num_random):
-            seconds = draw.uniform(0, self.typical_seconds)
-            self.trial(
+        times = [draw.uniform(0, self.typical_seconds) for _ in range(num_random)]
+        plans += [
+            (
                 f"killed after {seconds:.4f} s",
                 lambda root, s=seconds: in_child(lambda: self.case.do(root), kill_after=s),
             )
-        self.found.seconds = time.monotonic() - started
-        return self.found
-
-    def _spread(self, count: int | None) -> list[int]:
-        """The numbers of some events, the first and the last among them."""
-        last = self.found.events - 1
-        wanted = last + 1 if count is None else min(count, last + 1)
-        return sorted({round(i * last / max(1, wanted - 1)) for i in range(wanted)})
+            for seconds in times
+        ]
+        return self._all(plans, (KILLED,))
 
     def signals(self, count: int) -> Found:
         """SIGTERM at file events: the step saves or ends, and leaves in time."""
-        started = time.monotonic()
-        for number in self._spread(count):
-            clock = time.monotonic()
-            self.trial(
-                f"SIGTERM at file event {number}",
-                lambda root, n=number: in_child(lambda: term_at(n, lambda: self.case.do(root))),
-                fired=(STOPPED, 0),
-            )
-            if time.monotonic() - clock > 10:
-                self.found.faults.append(f"SIGTERM at file event {number}: took over 10 s")
-        self.found.seconds = time.monotonic() - started
-        return self.found
+
+        def disturb(root: Path, number: int) -> int:
+            started = time.monotonic()
+            status = in_child(lambda: term_at(number, lambda: self.case.do(root)))
+            if time.monotonic() - started > STOP_SECONDS:
+                self.found.faults.append(f"SIGTERM at file event {number}: took too long")
+            return status
+
+        plans: Plans = [
+            (f"SIGTERM at file event {number}", lambda root, n=number: disturb(root, n))
+            for number in self._spread(count)
+        ]
+        return self._all(plans, (STOPPED, 0))
 
     def full_disks(self, count: int | None, *, for_good: bool = False) -> Found:
         """A disk that is full at some event: said, nothing torn is left, what was there stays.
@@ -238,15 +241,47 @@ class Trials:
             count: At how many events; None for every one.
             for_good: It stays full, instead of having room again for the next write.
         """
-        started = time.monotonic()
-        for number in self._spread(count):
-            self.trial(
+        plans: Plans = [
+            (
                 f"disk full at file event {number}",
                 lambda root, n=number: self._full(root, n, for_good=for_good),
-                fired=(REFUSED,),
             )
+            for number in self._spread(count)
+        ]
+        return self._all(plans, (REFUSED,))
+
+    def _spread(self, count: int | None) -> list[int]:
+        """The numbers of some events, the first and the last among them."""
+        last = self.found.events - 1
+        wanted = last + 1 if count is None else min(count, last + 1)
+        return sorted({round(i * last / max(1, wanted - 1)) for i in range(wanted)})
+
+    def _all(self, plans: Plans, fired: Iterable[int]) -> Found:
+        """Every trial, shared among as many children as there are processors."""
+        started, num_shares = time.monotonic(), min(os.cpu_count() or 1, len(plans))
+        files = [self.case.base / f"{self.case.kind}-share-{n}" for n in range(num_shares)]
+        for file, share in zip(
+            files, [plans[n::num_shares] for n in range(num_shares)], strict=True
+        ):
+            if os.fork() == 0:
+                act_in_child(lambda f=file, s=share: self._share(f, s, fired), None)
+        for _ in files:
+            os.wait()
+        for file in files:
+            told = json.loads((file / "found.json").read_text())
+            for name in ("trials", "fired", "went_on", "equal", "faults"):
+                setattr(self.found, name, getattr(self.found, name) + told[name])
+            durable.remove_tree(file)
         self.found.seconds = time.monotonic() - started
         return self.found
+
+    def _share(self, folder: Path, plans: Plans, fired: Iterable[int]) -> None:
+        """In a child: some of the trials, in a folder of their own."""
+        folder.mkdir()
+        self.case.base, self.found = folder, Found(self.case.kind)
+        for name, disturb in plans:
+            self.trial(name, disturb, fired)
+        (folder / "found.json").write_text(json.dumps(vars(self.found)))
 
     def _full(self, root: Path, number: int, *, for_good: bool) -> int:
         said = root / "said"
