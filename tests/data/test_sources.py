@@ -176,6 +176,16 @@ def embedded(monkeypatch):
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
+def test_an_embedded_question_with_the_same_choice_twice_is_not_learnt(embedded, monkeypatch):
+    import sys
+
+    asked = {"question": "which?", "answer": 0}
+    given = [asked | {"choices": ["a", "b", "b"]}, asked | {"choices": ["a", "b", "c"]}]
+    monkeypatch.setattr(sys.modules["retain.data.embedded"], "load_embedded", lambda name: given)
+    [example] = load("embedded:tiny").examples
+    assert example.choices == ("a", "b", "c")
+
+
 def test_embedded_data(embedded):
     assert [row.where for row in rows("embedded:tiny")] == [
         f"embedded:tiny row {n}" for n in (1, 2, 3)
