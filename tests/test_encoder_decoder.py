@@ -70,3 +70,8 @@ def test_a_method_that_calls_a_decoder_is_refused_before_anything_runs(project):
 def test_what_is_of_decoders_alone_is_refused_before_anything_runs(project):
     with pytest.raises(RecipeError, match=r"phase 'skill': completion_only_loss: false trains"):
         api.plan("own.yaml", ["phases.skill.train.completion_only_loss=false"])
+
+
+def test_probes_read_a_decoder(project):
+    with pytest.raises(RecipeError, match=r"evaluate.probes: drift read a decoder's layers"):
+        api.plan("own.yaml", ["evaluate.probes=[drift]"])

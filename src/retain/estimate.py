@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from retain.model.facts import Facts
     from retain.train.estimate import Cost, Rates
 
-OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0}
+OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0, "probe": 10.0}
 """Beside the arithmetic: opening a model, saving it, loading lm-eval."""
 UNKNOWN_ITEMS, UNKNOWN_TOKENS = 500, 150
 """Items of a task whose data is not at hand, and tokens of one."""
@@ -36,6 +36,8 @@ CHARACTERS_PER_TOKEN = 4.0
 ASKED = ("passage", "context", "question", "prompt")
 GENERATED = (64, 64)
 """Items whose answers are written out, and tokens of an answer."""
+WRITTEN_HERE = {"verifiable_instructions": (4000, 0, 8000), "minimal_pairs_": (3000, 2000, 0)}
+"""How the names of tasks written here begin, to tokens that are read, scored and written."""
 SAMPLE_TOKENS = 3 * 48
 ANSWER_TOKENS, AT_A_TIME = 128, 8
 """Tokens of a rehearsed answer; how much faster many answers are written than one."""
@@ -313,6 +315,10 @@ class _Estimator:
         if spec["kind"] == "own":
             self.notes.setdefault(f"{spec['name']}: a rough guess, its data is not read yet.")
             return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, GENERATED[0] * GENERATED[1]
+        if shipped := next(
+            (v for k, v in WRITTEN_HERE.items() if spec["name"].startswith(k)), None
+        ):
+            return shipped
         if "data" in spec:
             return _embedded_tokens(spec, limit)
         self.notes.setdefault(f"{spec['name']}: a rough guess, its data is not at hand.")

@@ -14,9 +14,10 @@ from retain.methods.base import History
 from retain.methods.freeze import Freeze
 from retain.model import cache
 from retain.model.load import load_model
+from retain.model.outputs import PROBE_TEXTS
+from retain.model.tensors import FolderTensors
 from retain.steps.step import Step
 from retain.train import probes, trainable_step
-from retain.train.history import FolderTensors
 from retain.train.layers import layers
 from tests.conftest import make_model
 from tests.train.test_train_step import Bench
@@ -179,7 +180,7 @@ def test_the_probe_is_the_drift_of_each_layer_s_output(base, phases, tokenizer):
     models = [load_model(folder).eval() for folder in (base, phases["first"])]
     drifts = np.zeros(NUM_LAYERS)
     num_tokens = 0
-    for text in probes.TEXTS:
+    for text in PROBE_TEXTS:
         ids = torch.tensor([tokenizer(text).input_ids])
         with torch.no_grad():
             states = [

@@ -318,3 +318,24 @@ def test_corpora_of_three_phases_accumulate(values, tmp_path):
 def test_prompts_of_the_past_in_a_first_phase_are_refused(values):
     with pytest.raises(RetainError, match="generative_replay needs a past"):
         graph(with_arms(values, answers=[{**ANSWERS, "phases": "all"}]))
+
+
+def test_probes_are_steps_of_their_own_and_change_no_other(values):
+    before = graph(values)
+    after = graph(values, "evaluate.probes=[attention, drift]")
+    assert not steps(before, "probe")
+    assert [step for step in after.steps if step.kind != "probe"] == list(before.steps)
+    for arm in values["arms"]:
+        assert list(row(after, arm, 0).probes) == ["attention"]  # drift needs two models
+        assert list(row(after, arm, 2).probes) == ["attention", "drift"]
+    drift = row(after, "none", 2).probes["drift"]
+    assert set(drift.inputs) == {"model", "new"}
+    assert set(drift.files) == {"model"}
+    # row 0 and the first phase are shared by the four arms
+    assert len(steps(after, "probe")) == 1 + 2 + 2 * 4
+
+
+def test_a_joint_phase_is_probed_on_the_data_of_all(values):
+    values["arms"] = {"joint": [{"method": "joint"}]}
+    probed = row(graph(values, "evaluate.probes=[drift]"), "joint", 2).probes["drift"]
+    assert set(probed.inputs) == {"model", "new:skill", "new:text"}

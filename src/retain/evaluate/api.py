@@ -15,6 +15,7 @@ from retain.evaluate.compare import COMPARISON_COLUMNS
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import own_task, phase_task
 from retain.evaluate.harness_json import harness_results
+from retain.evaluate.instruction_task import InstructionTask
 from retain.evaluate.ledger import Ledger, Progress, never, silent
 from retain.evaluate.results import write_items
 from retain.evaluate.run import Evaluation, run
@@ -166,6 +167,8 @@ def make_task(
             return own_task(spec, engine, limit)
         case "stereoset":
             return StereoSet(engine, limit)
+        case "instructions":
+            return InstructionTask(engine, limit)
         case _:
             return _lm_eval_task(json.dumps(spec, sort_keys=True), limit, compat)
 

@@ -31,16 +31,28 @@ __all__ = [
     "resolve",
 ]
 GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
-GROUPS: Mapping[str, Sequence[str]] = {"general": GENERAL}
+MINIMAL_PAIRS = (
+    "minimal_pairs_english_agreement",
+    "minimal_pairs_english_case",
+    "minimal_pairs_hindi_agreement",
+    "minimal_pairs_hindi_case",
+    "minimal_pairs_hindi_honorific",
+    "minimal_pairs_nepali_agreement",
+    "minimal_pairs_nepali_case",
+    "minimal_pairs_nepali_honorific",
+)
+GROUPS: Mapping[str, Sequence[str]] = {"general": GENERAL, "minimal_pairs": MINIMAL_PAIRS}
 PHASES = "phases"
 PHASE = "phase:"
 METRICS = ("exact_match", "choice", "chrf", "bleu", "rouge_1", "rouge_l", "bits_per_byte")
 STEREOSET = "embedded_stereoset"
+INSTRUCTIONS = "verifiable_instructions"
 VERSIONS = {
     "lm_eval": 1,
     "phase": 1,
     "own": 1,
     "stereoset": 1,
+    "instructions": 1,
 }  # of how we drive each kind; raise by hand
 TASK_FILES = Path(__file__).with_name("tasks")
 
@@ -106,8 +118,8 @@ def members(
 
 
 def embedded_tasks() -> list[str]:
-    """Names of the tasks that are shipped with their data embedded."""
-    return sorted([STEREOSET, *(path.stem for path in TASK_FILES.glob("*.yaml"))])
+    """Names of the tasks that are shipped, their data embedded or written here."""
+    return sorted([STEREOSET, INSTRUCTIONS, *(path.stem for path in TASK_FILES.glob("*.yaml"))])
 
 
 def main_metric(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,6 +153,8 @@ def _found(
         return [(name, partial(_phase, name, phases))]
     if name == STEREOSET:
         return [(name, _stereoset)]
+    if name == INSTRUCTIONS:
+        return [(name, _instructions)]
     shipped = TASK_FILES / f"{name}.yaml"
     if shipped.is_file():
         return [(name, partial(_of_file, TaskFile(name, "retain", shipped.name)))]
@@ -180,6 +194,20 @@ def _stereoset() -> Spec:
         "metrics": [metric_facts(name, is_main=name == names[0]) for name in names],
         "data": "embedded:stereoset",
         "data_sha256": identity("stereoset"),
+    }
+
+
+def _instructions() -> Spec:
+    from retain.evaluate.instructions import identity
+
+    names = ("followed", "language_kept", "repetition")
+    return {
+        "name": INSTRUCTIONS,
+        "kind": "instructions",
+        "version": VERSIONS["instructions"],
+        "output_type": "generate_until",
+        "metrics": [metric_facts(name, is_main=name == names[0]) for name in names],
+        "data_sha256": identity(),
     }
 
 

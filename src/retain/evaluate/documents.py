@@ -34,6 +34,10 @@ def document_texts(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
             for row in documents()
             for context, sentence in continuations(row)
         ]
+    if spec["kind"] == "instructions":
+        from retain.evaluate.instructions import instructions
+
+        return [(f"{name} {one.constraint}", one.prompt) for one in instructions()]
     from retain.evaluate.lm_eval_task import LmEvalTask
 
     task = LmEvalTask(spec)

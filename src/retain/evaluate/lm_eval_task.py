@@ -67,6 +67,8 @@ class LmEvalTask:
         with quiet():
             self.task = _load(spec)
             self.documents = list(self.task.eval_docs)
+        if note := (self.task.config.metadata or {}).get("note"):
+            self.notes.append(f"{self.name}: {note}")
         if not self.documents:
             raise TaskError(f"{self.name}: no items to score; its data is empty")
         self._asked: dict[int, list[Question]] = {}

@@ -42,6 +42,7 @@ UNITS = {
     "icat": "points",
     "lms": "points",
     "ss": "points",
+    **dict.fromkeys(("followed", "language_kept", "repetition"), "fraction"),
     **{f"ss_{kind}": "points" for kind in ("gender", "profession", "race", "religion")},
 }
 LOWER_IS_BETTER = {
@@ -51,6 +52,7 @@ LOWER_IS_BETTER = {
     "perplexity",
     "ter",
     "brier_score",
+    "repetition",
     *("ss", "ss_gender", "ss_profession", "ss_race", "ss_religion"),
 }
 DEFAULT_METRICS = {  # lm_eval.api.registry.DEFAULT_METRIC_REGISTRY

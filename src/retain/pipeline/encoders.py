@@ -25,6 +25,11 @@ def check_encoders(cells: Iterable[Cell]) -> None:
             folder = config_folder(*model)
             known[model] = folder is not None and has_encoder(folder)
         if known[model]:
+            if probes := cell.recipe.evaluate.probes:
+                raise RecipeError(
+                    f"evaluate.probes: {', '.join(probes)} read a decoder's layers, and "
+                    f"'{cell.recipe.model}' has an encoder. Leave probes out"
+                )
             for phase in cell.phases:
                 _check(cell.recipe.model, cell.arm, phase)
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from retain.evaluate.identity import identity_of
+from retain.evaluate.probes import PROBES, Probe
 from retain.methods.base import Method, MixSource, Past, Source, overrides
 from retain.pipeline.corpora import Corpora
 from retain.pipeline.frozen import IN_TRAINING, Frozen, keeps_states, still_frozen
@@ -41,6 +42,7 @@ class Row:
         model: The step whose ``model/`` is the checkpoint (train or finish); None: the base model.
         evaluations: Task name to the step that scores it.
         planned: The phase as the arm runs it, with the methods active in it; None in row 0.
+        probes: Name of a probe to the step that measures it.
     """
 
     variant: str
@@ -53,6 +55,7 @@ class Row:
     model: Step | None = None
     evaluations: Mapping[str, Step] = field(default_factory=dict)
     planned: CellPhase | None = None
+    probes: Mapping[str, Step] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ class _Builder:
     def rows_of(self, cell: Cell) -> Iterator[Row]:
         first = self.evaluations(cell, "base", None)
         base = Row(cell.variant, cell.arm, cell.seed, 0, "base", evaluations=first)
+        base = replace(base, probes=self.probes(cell, None, None))
         yield base
         model: Step | None = None
         memories: dict[str, Step] = {}
@@ -217,6 +221,7 @@ class _Builder:
                 model=model,
                 evaluations=self.evaluations(cell, f"{planned.name}-{cell.arm}", model, frozen),
                 planned=planned,
+                probes=self.probes(cell, planned, model),
             )
 
     def rehearse(
@@ -476,6 +481,31 @@ class _Builder:
             for number, choice in enumerate(frozen.choices):
                 inputs[f"trainable:{number}"] = choice
         return self.add("evaluate", step_name, settings, inputs=inputs, files=files)
+
+    def probes(self, cell: Cell, planned: CellPhase | None, model: Step | None) -> dict[str, Step]:
+        """The measurements inside one checkpoint that the recipe asks for."""
+        return {
+            name: self.probe(cell, planned, model, name, PROBES[name])
+            for name in cell.recipe.evaluate.probes
+            if planned is not None or PROBES[name].of_base
+        }
+
+    def probe(
+        self, cell: Cell, planned: CellPhase | None, model: Step | None, name: str, probe: Probe
+    ) -> Step:
+        settings: dict[str, Any] = {"probe": name, "probe_version": probe.version}
+        inputs: dict[str, Step] = {}
+        files = {}
+        if model is not None:
+            inputs["model"] = model
+        if planned is not None and probe.reads_data:
+            inputs |= self.new_data(cell, planned)
+        if model is None or not probe.of_base:
+            files["model"] = self.resolved.model(cell)["sha256"]
+            if cell.phases[0].train.tuning == "qlora":
+                settings["quantisation"] = "nf4"  # row 0 is what the first phase starts from
+        row = "base" if planned is None else f"{planned.name}-{cell.arm}"
+        return self.add("probe", f"{name}-{row}", settings, inputs=inputs, files=files)
 
     def task_boundary(
         self,

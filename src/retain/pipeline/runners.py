@@ -56,7 +56,7 @@ class Runners:
                         save_steps=self._graph.save_steps[work.step],
                         card=self._card(work),
                     )
-            case "boundary":
+            case "boundary" | "probe":
                 run(work, base=self._base(work))
             case "finish":
                 [method] = methods_of(work)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from retain.errors import RecipeError
+from retain.evaluate.probes import ProbeName
 from retain.methods.base import Sources
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, refuse, refuse_one, unknown
@@ -123,6 +124,8 @@ class Evaluate(Part):
     """Checkpoints scored inside each phase, beside its end; only 0 so far."""
     include_path: Text | None = None
     """A folder with lm-eval task files of one's own."""
+    probes: tuple[ProbeName, ...] = ()
+    """Measurements inside the model, after each phase: `attention` and `drift`; none by default."""
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from retain.embedded import lookup
+from retain.evaluate.probes import PROBE
 from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
@@ -23,6 +24,7 @@ from retain.report.results import (
     ItemKey,
     Items,
     Moving,
+    ProbeFacts,
     Results,
     Sample,
     ScoreRow,
@@ -100,6 +102,7 @@ def collect(
         curves=tuple(_curve(row, store) for row in trained),
         training=tuple(_facts(row, store) for row in trained),
         samples=tuple(samples),
+        probes=tuple(_probes(graph, store)),
         data=tuple(_data(graph, store)),
         environment=environment(records),
         command=command,
@@ -181,6 +184,15 @@ def _samples(row: Row, task: str, step: Step, store: Store) -> Iterator[Sample]:
             reference=one.get("target") or "",
             response=one["response"],
         )
+
+
+def _probes(graph: Graph, store: Store) -> Iterator[ProbeFacts]:
+    for row in graph.rows:
+        for name, step in row.probes.items():
+            content = _read(store.open(step, PROBE))
+            yield ProbeFacts(
+                checkpoint=checkpoint(row), phase=row.phase, probe=name, content=content
+            )
 
 
 def _curve(row: Row, store: Store) -> Curve:

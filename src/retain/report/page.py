@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from retain.report.analysis import Analysis
+from retain.report.attention import heads
 from retain.report.axes import legend_mark
 from retain.report.comparisons import comparison_lines
 from retain.report.curves import curve_lines, loss_plot
@@ -22,7 +23,9 @@ from retain.report.moving import moving_parts
 from retain.report.overview import asked, efforts, measure_lines
 from retain.report.plane_drawing import plane
 from retain.report.planes import panels
+from retain.report.probes import drift_parts
 from retain.report.scorebook import ScoreBook
+from retain.report.shot_curves import shot_panels
 from retain.report.text import (
     count,
     duration,
@@ -115,6 +118,9 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         "blocks": blocks(maps),
         "efforts": efforts(analysis, book),
         "moving": moving_parts(analysis, book, f"moving-{place}"),
+        "shot_panels": shot_panels(book, f"shots-{place}"),
+        "heads": heads(analysis, book, f"heads-{place}"),
+        "drifts": drift_parts(analysis, book, f"drift-{place}"),
         "comparisons": comparison_lines(book),
         "measures": measure_lines(analysis, book),
         "losses": _losses(analysis, book, place),

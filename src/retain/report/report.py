@@ -5,6 +5,7 @@ from pathlib import Path
 from retain.report.analysis import Analysis, analyse, choose_arms
 from retain.report.figures import draw_figures
 from retain.report.page import render
+from retain.report.probes import probe_rows
 from retain.report.results import Results
 from retain.report.tables import measures_csv, scores_csv
 from retain.steps.durable import write_file, writing
@@ -27,9 +28,10 @@ def write_report(results: Results, folder: Path) -> Analysis:
     """
     analysis = analyse(results, choose_arms(results))
     page = render(analysis)
+    measures = (*analysis.measures, *probe_rows(analysis.results))
     with writing(folder):
         write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
-        write_file(folder / "measures.csv", measures_csv(analysis.measures))
+        write_file(folder / "measures.csv", measures_csv(measures))
         draw_figures(analysis, folder / "figures")
         write_file(folder / "report.html", page)
     return analysis

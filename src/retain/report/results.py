@@ -255,6 +255,21 @@ class DataFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeFacts:
+    """What one probe found inside one checkpoint.
+
+    Attributes:
+        probe: Name of the probe.
+        content: Its ``probe.json``.
+    """
+
+    checkpoint: Checkpoint
+    phase: str
+    probe: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """A whole run.
 
@@ -284,6 +299,7 @@ class Results:
     curves: tuple[Curve, ...] = ()
     training: tuple[TrainFacts, ...] = ()
     samples: tuple[Sample, ...] = ()
+    probes: tuple[ProbeFacts, ...] = ()
     data: tuple[DataFacts, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     command: str = ""

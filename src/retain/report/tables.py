@@ -34,6 +34,7 @@ from retain.report.scorebook import (
     mean_over_seeds,
     without_resamples,
 )
+from retain.report.shots import shot_measures, sweeps
 from retain.report.task_measures import AllFlips, task_measures
 
 SCORE_COLUMNS = (
@@ -95,8 +96,15 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
     """
     rows: list[MeasureRow] = []
     all_flips = {key: task_flips(book, key) for key in book.tasks}
+    all_sweeps = sweeps(book)
     for arm in book.arms:
-        by_seed = [list(arm_measures(book, arm.name, seed, all_flips)) for seed in book.seeds]
+        by_seed = [
+            [
+                *arm_measures(book, arm.name, seed, all_flips),
+                *shot_measures(book, arm.name, seed, all_sweeps),
+            ]
+            for seed in book.seeds
+        ]
         for seed, measured in zip(book.seeds, by_seed, strict=True):
             rows += [_row(book, arm.name, seed, one) for one in measured]
         if len(book.seeds) > 1:

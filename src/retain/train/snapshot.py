@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from retain.errors import TrainingError
+from retain.model.tensors import FolderTensors
 from retain.steps.durable import TEMPORARY, announce, durable_folder, remove_tree
 from retain.steps.manifest import faults
-from retain.train.history import FolderTensors
 
 FORMAT = 1
 KEPT = 2

@@ -1,0 +1,191 @@
+"""What probes found inside the models: lines of measures.csv, and what the page draws of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+from markupsafe import Markup
+
+from retain.measure.statistics import Interval
+from retain.report.analysis import Analysis
+from retain.report.layer_plot import LayerLine, layer_plot
+from retain.report.results import Arm, ProbeFacts, Results
+from retain.report.scorebook import ScoreBook
+from retain.report.tables import MeasureRow
+
+TASK = "probe:"
+"""What the column ``task`` of measures.csv starts with for a probe."""
+
+OF_LAYERS = {
+    "cka": ("linear_cka", "", "Alike up to rotation (linear CKA)"),
+    "cosine": ("mean_cosine", "", "Cosine of mean activations"),
+    "covariance": ("covariance_drift", "part of the base model's", "Covariance drift"),
+    "weights": ("weight_change", "part of the base model's", "Weight change"),
+}
+"""Key in ``probe.json``: name and unit in measures.csv, and title of its drawing."""
+
+DRAWN = ("cka", "covariance", "weights")
+
+
+def probe_rows(results: Results) -> list[MeasureRow]:
+    """Every figure of every probe, for measures.csv; the metric says the layer or language."""
+    return [row for facts in results.probes for row in _ROWS[facts.probe](facts)]
+
+
+def _drift_rows(facts: ProbeFacts) -> Iterator[MeasureRow]:
+    content = facts.content
+    told = content["divergence"]
+    ends = Interval(told["low"], told["high"])
+    yield _row(facts, "all layers", "divergence", told["nats_per_token"], "nats_per_token",
+               (ends, told["num_examples"]))  # fmt: skip
+    for key, (measure, unit, _) in OF_LAYERS.items():
+        for layer, value in enumerate(content["layers"][key]):
+            yield _row(facts, f"layer {layer}", measure, value, unit or "fraction",
+                       (Interval(nan, nan), content["num_texts"]))  # fmt: skip
+
+
+def _attention_rows(facts: ProbeFacts) -> Iterator[MeasureRow]:
+    for language, told in facts.content["maps"].items():
+        for measure, value in (
+            ("heads_beyond_chance", told["num_heads"]),
+            ("heads_beyond_chance_shuffled", told["shuffled"]["num_heads"]),
+        ):
+            yield _row(facts, language, measure, float(value), "heads",
+                       (Interval(nan, nan), told["num_sentences"]))  # fmt: skip
+
+
+_ROWS = {"attention": _attention_rows, "drift": _drift_rows}
+
+
+def _row(
+    facts: ProbeFacts,
+    metric: str,
+    measure: str,
+    value: float | None,
+    unit: str,
+    sure: tuple[Interval, int],
+) -> MeasureRow:
+    where = facts.checkpoint
+    ends, num_items = sure
+    return MeasureRow(
+        variant=where.variant,
+        arm=where.arm,
+        seed=where.seed,
+        phase_index=where.phase_index,
+        phase=facts.phase,
+        group="",
+        task=TASK + facts.probe,
+        metric=metric,
+        num_fewshot=0,
+        measure=measure,
+        value=nan if value is None else value,
+        unit=unit,
+        ci_low=ends.low,
+        ci_high=ends.high,
+        num_items=num_items,
+        num_seeds=1,
+        versus="base" if where.phase_index else "",
+    )
+
+
+# ---------------------------------------------------------------- drift on the page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """How far one arm's predictions are from the base model's after a phase.
+
+    Attributes:
+        value: Mean nats per token.
+        sure: Its interval over examples.
+    """
+
+    arm: Arm
+    place: int
+    value: float
+    sure: Interval
+    num_examples: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftPart:
+    """Drift after one phase.
+
+    Attributes:
+        drawings: Title, drawing, and the figures behind it: an arm, its place and its figures.
+    """
+
+    phase: str
+    drawings: Sequence[tuple[str, Markup, Sequence[tuple[Arm, int, Sequence[float | None]]]]]
+    divergences: Sequence[Divergence]
+
+
+def drift_parts(analysis: Analysis, book: ScoreBook, identity: str) -> list[DriftPart]:
+    """Drift after each phase, all arms in one drawing; of several seeds the first is told.
+
+    Args:
+        analysis: The run.
+        book: Of one variant.
+        identity: Unique on the page, for accessible names.
+    """
+    parts = []
+    for index, phase in enumerate(book.variant.phases, start=1):
+        found = [
+            facts
+            for facts in of_probe(analysis.results, book, "drift")
+            if facts.checkpoint.phase_index == index
+        ]
+        if found:
+            parts.append(_drift_part(found, book, phase, f"{identity}-{index}"))
+    return parts
+
+
+def of_probe(results: Results, book: ScoreBook, probe: str) -> list[ProbeFacts]:
+    """What a probe found in the models of one variant and of its first seed."""
+    where = (book.variant.name, book.seeds[0])
+    return [
+        facts
+        for facts in results.probes
+        if facts.probe == probe and (facts.checkpoint.variant, facts.checkpoint.seed) == where
+    ]
+
+
+def _drift_part(
+    found: Sequence[ProbeFacts], book: ScoreBook, phase: str, identity: str
+) -> DriftPart:
+    places = {arm.name: place for place, arm in enumerate(book.arms)}
+    drawings = []
+    for key in DRAWN:
+        title = OF_LAYERS[key][2]
+        figures = [
+            (book.arms[place], place, _layers(facts.content, key))
+            for facts in found
+            if (place := places[facts.checkpoint.arm]) is not None
+        ]
+        lines = [LayerLine(arm.name, place, values) for arm, place, values in figures]
+        drawings.append((title, layer_plot(lines, f"{title}, {phase}", f"{identity}-{key}"),
+                         figures))  # fmt: skip
+    return DriftPart(
+        phase=phase,
+        drawings=drawings,
+        divergences=[_divergence(facts, book.arms, places) for facts in found],
+    )
+
+
+def _layers(content: Mapping[str, Any], key: str) -> Sequence[float | None]:
+    values: Sequence[float | None] = content["layers"][key]
+    return values
+
+
+def _divergence(facts: ProbeFacts, arms: Sequence[Arm], places: Mapping[str, int]) -> Divergence:
+    told, place = facts.content["divergence"], places[facts.checkpoint.arm]
+    return Divergence(
+        arm=arms[place],
+        place=place,
+        value=told["nats_per_token"],
+        sure=Interval(told["low"], told["high"]),
+        num_examples=told["num_examples"],
+        num_tokens=told["num_tokens"],
+    )

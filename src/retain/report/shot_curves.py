@@ -1,0 +1,125 @@
+"""Scores by the number of examples in the prompt: base model and arms after the last phase."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from retain.measure.statistics import Interval
+from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class
+from retain.report.results import Arm, Checkpoint, TaskKey
+from retain.report.scorebook import MISSING, Floats, ScoreBook, figure, interval
+from retain.report.shots import At, Sweep, sweeps
+from retain.report.svg import Scale, element, padded, polyline
+from retain.report.text import number, signed, task_name
+
+BASE = "base"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotLine:
+    """Scores of one model by number of shots; ``arm`` None is the base model.
+
+    Attributes:
+        extra: Gain with the most examples beyond the base model's, in the metric's unit.
+        sure: Its interval.
+    """
+
+    arm: Arm | None
+    place: int
+    values: Sequence[float]
+    extra: float
+    sure: Interval
+
+    @property
+    def extra_text(self) -> str:
+        """The extra gain with a sign; empty for the base model."""
+        return "" if self.arm is None else signed(self.extra)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotPanel:
+    """One task."""
+
+    name: str
+    metric: str
+    shots: Sequence[int]
+    lines: Sequence[ShotLine]
+    drawing: Markup
+
+
+def shot_panels(book: ScoreBook, identity: str) -> list[ShotPanel]:
+    """A panel for each task that was scored with several numbers of examples; the first seed."""
+    return [
+        _panel(book, key, sweep, f"{identity}-{place}")
+        for place, (key, sweep) in enumerate(sweeps(book).items())
+    ]
+
+
+def _panel(book: ScoreBook, key: TaskKey, sweep: Sweep, identity: str) -> ShotPanel:
+    shots = sorted({at.num_fewshot for at in sweep})
+    turn = 1.0 if book.tasks[key].higher_is_better else -1.0
+    first = Checkpoint(book.variant.name, book.arms[0].name, book.seeds[0], 0)
+    base = _scores(sweep, first, shots)
+    lines = [_line(None, 0, turn, base, base)]
+    for place, arm in enumerate(book.arms):
+        now = _scores(sweep, first._replace(arm=arm.name, phase_index=book.num_phases), shots)
+        lines.append(_line(arm, place, turn, now, base))
+    name = task_name(key.task)
+    return ShotPanel(
+        name=name,
+        metric=key.metric,
+        shots=shots,
+        lines=lines,
+        drawing=_drawing(name, shots, lines, identity),
+    )
+
+
+def _scores(sweep: Mapping[At, Floats], where: Checkpoint, shots: Sequence[int]) -> list[Floats]:
+    return [sweep.get(At(where, num), MISSING) for num in shots]
+
+
+def _line(
+    arm: Arm | None, place: int, turn: float, now: Sequence[Floats], base: Sequence[Floats]
+) -> ShotLine:
+    extra_N = (now[-1] - now[0]) - (base[-1] - base[0])
+    return ShotLine(
+        arm=arm,
+        place=place,
+        values=[turn * figure(one) for one in now],
+        extra=figure(extra_N),
+        sure=interval(extra_N),
+    )
+
+
+def _drawing(name: str, shots: Sequence[int], lines: Sequence[ShotLine], identity: str) -> Markup:
+    values = [value for line in lines for value in line.values]
+    x_scale = Scale(shots[0], shots[-1], LEFT, WIDTH - RIGHT)
+    y_scale = Scale(*padded(values), HEIGHT - BOTTOM, TOP)
+    drawn = []
+    for line in lines:
+        known = [
+            (x_scale(num), y_scale(value))
+            for num, value in zip(shots, line.values, strict=True)
+            if not np.isnan(value)
+        ]
+        colour = "shared" if line.arm is None else colour_class(line.place)
+        if known:
+            drawn.append(polyline(known, f"line {colour}"))
+    told = "; ".join(
+        f"{BASE if line.arm is None else line.arm.name}: "
+        + ", ".join(f"{number(v)} at {k}" for k, v in zip(shots, line.values, strict=True))
+        for line in lines
+    )
+    return element(
+        "svg",
+        element("title", f"{name}, by examples in the prompt", id=f"{identity}-title"),
+        element("desc", told, id=f"{identity}-told"),
+        axes(x_scale, y_scale, "examples in the prompt", "score"),
+        *drawn,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_labelledby=f"{identity}-title {identity}-told",
+        class_="plot",
+    )
