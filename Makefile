@@ -37,8 +37,8 @@ test: $(VENV)/.developed  ## every test under twenty seconds, with coverage
 kill-harness: $(VENV)/.developed  ## kills, signals and full disks at every file event of every kind of step
 	$(BIN)/python -m tests.kills.harness
 
-test-slow: $(VENV)/.developed  ## the slow tests: real models, kill harnesses
-	$(BIN)/python -m pytest -q -m slow
+test-slow: $(VENV)/.developed  ## the slow tests: real models, kills of whole runs
+	$(BIN)/python -m pytest -q -m slow --ignore=tests/kills
 
 check: $(VENV)/.developed  ## style, types, import contracts, generated docs
 	$(BIN)/ruff check .
