@@ -68,6 +68,8 @@ def status_of(pid: int) -> int:
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.001)
+    os.kill(pid, signal.SIGUSR1)  # the server asked for a traceback on it
+    time.sleep(0.5)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return HUNG

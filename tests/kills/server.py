@@ -4,10 +4,12 @@
 thread of Python's, so that it may fork; Arrow's own idle ones know of forks.
 """
 
+import faulthandler
 import gc
 import json
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -263,6 +265,7 @@ def _write_model(folder: Path) -> None:
 
 def main(base: Path) -> None:
     """Answer questions until there are no more."""
+    faulthandler.register(signal.SIGUSR1)  # says where it is
     set_stage()
     if in_child(lambda: _write_model(base / "model")):
         raise SystemExit("the tiny model could not be written")
