@@ -59,8 +59,10 @@ def test_controls_have_the_distance_and_pieces_of_the_dependency():
     same, farther, longer = Words((5, 6), (9,)), Words((1, 2), (9,)), Words((2, 3), (6, 7))
     assert [mismatch(marked, other) for other in (same, farther, longer)] == [0, 4, 1]
     near = Words((3, 4), (7,))
-    assert matched(marked, [farther, same, longer, near], 3) == [3, 1, 2]
-    assert matched(marked, [same], 5) == [0]
+    others = [farther, same, longer, near]
+    assert matched(marked, others, [0] * 4, 3) == [3, 1, 2]
+    assert matched(marked, others, [0, 0, 0, 1], 3) == [1, 3, 2]  # served elsewhere already
+    assert matched(marked, [same], [0], 5) == [0]
 
 
 @given(seeds)

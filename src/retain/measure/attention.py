@@ -108,26 +108,35 @@ def mismatch(one: Words, other: Words) -> int:
     )
 
 
-def matched(marked: Words, candidates: Sequence[Words], num_wanted: int) -> list[int]:
-    """The candidates most like a marked pair in distance and pieces, nearest in the sentence first.
+def matched(
+    marked: Words, candidates: Sequence[Words], used: Sequence[int], num_wanted: int
+) -> list[int]:
+    """The candidates most like a marked pair in distance and pieces.
+
+    Of those that are as like, the ones that serve least often elsewhere come first (controls that
+    all sentences share would make them agree with each other), then those whose later word stands
+    nearest to the marked one's.
 
     Args:
         marked: The dependency.
         candidates: Other pairs of words.
-        num_wanted: How many at most; all as unlike as the last one that is taken would be as good,
-            so those whose later word stands nearest to the marked one's are taken: a later word
-            shares its attention among more words.
+        used: How often each candidate is a control already.
+        num_wanted: How many at most.
 
     Returns:
         Their indices.
 
-    >>> matched(Words((1,), (3,)), [Words((2,), (3,)), Words((3,), (5,)), Words((0,), (2,))], 2)
+    >>> pairs = [Words((2,), (3,)), Words((3,), (5,)), Words((0,), (2,))]
+    >>> matched(Words((1,), (3,)), pairs, [0, 0, 0], 2)
     [2, 1]
+    >>> matched(Words((1,), (3,)), pairs, [0, 0, 1], 2)
+    [1, 2]
     """
 
-    def unlike(index: int) -> tuple[int, int, int]:
+    def unlike(index: int) -> tuple[int, int, int, int]:
         other = candidates[index]
-        return mismatch(marked, other), abs(marked.later[0] - other.later[0]), index
+        apart = abs(marked.later[0] - other.later[0])
+        return mismatch(marked, other), used[index], apart, index
 
     return sorted(range(len(candidates)), key=unlike)[:num_wanted]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from retain.measure.statistics import Interval
+from retain.measure.statistics import UNKNOWN, Interval
 from retain.report.analysis import Analysis
 from retain.report.layer_plot import LayerLine, layer_plot
 from retain.report.results import Arm, ProbeFacts, Results
@@ -36,13 +36,18 @@ def probe_rows(results: Results) -> list[MeasureRow]:
 def _drift_rows(facts: ProbeFacts) -> Iterator[MeasureRow]:
     content = facts.content
     told = content["divergence"]
-    ends = Interval(told["low"], told["high"])
+    ends = _ends(told)
     yield _row(facts, "all layers", "divergence", told["nats_per_token"], "nats_per_token",
                (ends, told["num_examples"]))  # fmt: skip
     for key, (measure, unit, _) in OF_LAYERS.items():
         for layer, value in enumerate(content["layers"][key]):
             yield _row(facts, f"layer {layer}", measure, value, unit or "fraction",
-                       (Interval(nan, nan), content["num_texts"]))  # fmt: skip
+                       (UNKNOWN, content["num_texts"]))  # fmt: skip
+
+
+def _ends(told: Mapping[str, Any]) -> Interval:
+    """Of a divergence; unknown for a few examples."""
+    return UNKNOWN if told["low"] is None else Interval(told["low"], told["high"])
 
 
 def _attention_rows(facts: ProbeFacts) -> Iterator[MeasureRow]:
@@ -52,7 +57,7 @@ def _attention_rows(facts: ProbeFacts) -> Iterator[MeasureRow]:
             ("heads_beyond_chance_shuffled", told["shuffled"]["num_heads"]),
         ):
             yield _row(facts, language, measure, float(value), "heads",
-                       (Interval(nan, nan), told["num_sentences"]))  # fmt: skip
+                       (UNKNOWN, told["num_sentences"]))  # fmt: skip
 
 
 _ROWS = {"attention": _attention_rows, "drift": _drift_rows}
@@ -185,7 +190,7 @@ def _divergence(facts: ProbeFacts, arms: Sequence[Arm], places: Mapping[str, int
         arm=arms[place],
         place=place,
         value=told["nats_per_token"],
-        sure=Interval(told["low"], told["high"]),
+        sure=_ends(told),
         num_examples=told["num_examples"],
         num_tokens=told["num_tokens"],
     )

@@ -56,8 +56,9 @@ def test_one_block_moved(base, moved):
 
 def test_the_divergence_is_that_of_the_answers_alone(base, moved, tokenizer):
     places = drift.scored_places(load(str(base), precision="fp32"), [ANSWERED])
-    [(tokens, start)] = places
-    assert tokenizer.decode(tokens[start:]).strip() == "bones and muscle"
+    [(tokens, scored)] = places
+    answer = [tokens[place + 1] for place in scored]
+    assert tokenizer.decode(answer).strip() == "bones and muscle"
     ids = torch.tensor([tokens])
     total = 0.0
     with torch.no_grad():
@@ -65,12 +66,25 @@ def test_the_divergence_is_that_of_the_answers_alone(base, moved, tokenizer):
             AutoModelForCausalLM.from_pretrained(folder)(ids).logits[0].double().softmax(-1)
             for folder in (base, moved)
         )
-    for place in range(start, len(tokens)):
-        p, q = one[place - 1], other[place - 1]
+    for place in scored:
+        p, q = one[place], other[place]
         total += float((p * (p.log() - q.log())).sum())
     found = drift.measure(Models(base, moved), [ANSWERED])["divergence"]
-    assert found["num_tokens"] == len(tokens) - start
-    assert found["nats_per_token"] == pytest.approx(total / (len(tokens) - start), rel=1e-3)
+    assert found["num_tokens"] == len(answer)
+    assert found["nats_per_token"] == pytest.approx(total / len(answer), rel=1e-3)
+    assert found["low"] is found["high"] is None  # one example has no interval
+
+
+def test_where_memory_is_short_every_example_keeps_some_places(base, monkeypatch):
+    loaded = load(str(base), precision="fp32")
+    whole = drift.scored_places(loaded, [TEXTS, ANSWERED])
+    monkeypatch.setattr(drift, "KEPT_NUMBERS", 400 * 13 * 3)
+    few = drift.scored_places(loaded, [TEXTS, ANSWERED])
+    assert [tokens for tokens, _ in few] == [tokens for tokens, _ in whole]
+    for (_, kept), (_, places) in zip(few, whole, strict=True):
+        assert len(kept) == min(3, len(places))
+        assert set(kept) <= set(places)
+        assert kept[0] == places[0]
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])

@@ -90,10 +90,10 @@ def measure(models: Models, examples: Sequence[Sequence[Example]]) -> dict[str, 
         read = [_read(loaded, start, one) for one in listed]
         sinks += [one.sink[:, :, one.sentence.later] for one in read]
         own_SLH = [one.between(one.sentence.earlier, one.sentence.later) for one in read]
-        controls = [_controls(one, read) for one in read]
+        controls = _controls(read)
         mean_SLH = [_mean(found) for found in controls]
         own_apart = [_less(own, mean) for own, mean in zip(own_SLH, mean_SLH, strict=True)]
-        shuffled = [_less(found[0], _mean(found[1:])) for found in controls]
+        shuffled = [_shuffled(found, place) for place, found in enumerate(controls)]
         maps[language] = _told(language, (own_SLH, mean_SLH), own_apart, shuffled)
         means["dependency"] += own_SLH
         means["control"] += mean_SLH
@@ -129,28 +129,41 @@ def _told(
     }
 
 
-def _controls(one: Read, others: Sequence[Read]) -> list[Floats]:
-    """Attention within the pairs most like a sentence's dependency, at its even share: [L, H] each.
+def _controls(read: Sequence[Read]) -> list[list[Floats]]:
+    """Of each sentence, attention within the pairs most like its dependency: [L, H] each.
 
-    A first word is compared with first words, since attention to them is of its own kind.
+    Each is brought to the dependency's even share. A first word is compared with first words, since
+    attention to them is of its own kind.
     """
-    sentence = one.sentence
     pairs = [
-        (other, earlier, later)
-        for other in others
-        for later in range(len(other.tokens))
+        (one, earlier, later)
+        for one in read
+        for later in range(len(one.tokens))
         for earlier in range(later)
-        if (earlier == 0) == (sentence.earlier == 0)
-        and (earlier, later) != (other.sentence.earlier, other.sentence.later)
+        if (earlier, later) != (one.sentence.earlier, one.sentence.later)
     ]
-    shapes = [other.pair(earlier, later) for other, earlier, later in pairs]
-    marked = one.pair(sentence.earlier, sentence.later)
+    used = [0] * len(pairs)
     found = []
-    for index in matched(marked, shapes, NUM_CONTROLS):
-        other, earlier, later = pairs[index]
-        scale = even_share(marked) / even_share(shapes[index])
-        found.append(scale * other.between(earlier, later))
+    for one in read:
+        marked = one.pair(one.sentence.earlier, one.sentence.later)
+        is_first = one.sentence.earlier == 0
+        own = [index for index, pair in enumerate(pairs) if (pair[1] == 0) == is_first]
+        shapes = [pairs[index][0].pair(*pairs[index][1:]) for index in own]
+        its = matched(marked, shapes, [used[index] for index in own], NUM_CONTROLS)
+        controls = []
+        for place in its:
+            other, earlier, later = pairs[own[place]]
+            used[own[place]] += 1
+            scale = even_share(marked) / even_share(shapes[place])
+            controls.append(scale * other.between(earlier, later))
+        found.append(controls)
     return found
+
+
+def _shuffled(controls: Sequence[Floats], place: int) -> Floats:
+    """One of a sentence's controls, each in turn, less the mean of the others."""
+    chosen = place % len(controls)
+    return _less(controls[chosen], _mean([*controls[:chosen], *controls[chosen + 1 :]]))
 
 
 def _less(one: Floats, other: Floats) -> Floats:

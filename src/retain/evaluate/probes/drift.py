@@ -18,7 +18,13 @@ from retain.data.render import continuation_tokens, continuations, prompt_tokens
 from retain.errors import TaskError
 from retain.evaluate.probes.step import Models
 from retain.measure.drift import covariance_drift, divergence, linear_cka, mean_cosine
-from retain.measure.statistics import generator, percentile_interval, resampled_scores
+from retain.measure.statistics import (
+    MIN_CLUSTERS,
+    UNKNOWN,
+    generator,
+    percentile_interval,
+    resampled_scores,
+)
 from retain.model.adapters import plain
 from retain.model.layers import blocks_prefix
 from retain.model.length import model_length
@@ -26,12 +32,13 @@ from retain.model.load import Loaded
 from retain.model.outputs import PROBE_TEXTS, block_outputs
 from retain.model.tensors import FolderTensors
 
-MAX_EXAMPLES, MAX_TOKENS = 64, 256
+MAX_EXAMPLES, MAX_TOKENS = 32, 128
 """Held-out examples that are read, and tokens of one."""
 KEPT_NUMBERS = 32_000_000
 """Log-probabilities of the base model held in memory at most: 128 MB."""
 
-Place = tuple[tuple[int, ...], int]
+Places = tuple[tuple[int, ...], tuple[int, ...]]
+"""Tokens of an example, and at which of them the next one is predicted and scored."""
 
 
 def measure(models: Models, examples: Sequence[Sequence[Example]]) -> dict[str, Any]:
@@ -81,35 +88,33 @@ def measure(models: Models, examples: Sequence[Sequence[Example]]) -> dict[str, 
     }
 
 
-def scored_places(loaded: Loaded, examples: Sequence[Sequence[Example]]) -> list[Place]:
-    """The tokens of some held-out examples, and from which one on they are predicted.
+def scored_places(loaded: Loaded, examples: Sequence[Sequence[Example]]) -> list[Places]:
+    """The tokens of some held-out examples, and the places where they are predicted.
 
-    Of an example with an answer that is the (right) answer, rendered as in training; of running
-    text it is all of it. The phases of a joint one take turns.
+    Of an example with an answer those of the (right) answer, rendered as in training; of running
+    text all. Where that is more than fits in memory, as many of each example, evenly spread. The
+    phases of a joint one take turns.
 
     Raises:
         TaskError: If there is none.
     """
     longest = min(MAX_TOKENS, model_length(loaded.model, loaded.tokenizer))
-    room = KEPT_NUMBERS // loaded.vocab_size
-    found: list[Place] = []
-    for same in zip_longest(*examples):
-        for example in same:
-            place = None if example is None else _place(example, loaded.tokenizer, longest)
-            if place is None or len(found) == MAX_EXAMPLES:
-                continue
-            room -= len(place[0]) - place[1]
-            if found and room < 0:
-                return found
-            found.append(place)
-    if not found:
+    in_turn = [one for same in zip_longest(*examples) for one in same if one is not None]
+    cut = [
+        found
+        for example in in_turn[:MAX_EXAMPLES]
+        if (found := _cut(example, loaded.tokenizer, longest)) is not None
+    ]
+    if not cut:
         raise TaskError(
             "probe drift: the phase has no held-out example of the role report; hold out more"
         )
-    return found
+    room = max(1, KEPT_NUMBERS // loaded.vocab_size // len(cut))
+    return [(tokens, _spread(range(start - 1, len(tokens) - 1), room)) for tokens, start in cut]
 
 
-def _place(example: Example, tokenizer: Any, longest: int) -> Place | None:
+def _cut(example: Example, tokenizer: Any, longest: int) -> tuple[tuple[int, ...], int] | None:
+    """The tokens of an example that are read, and the first that is predicted."""
     if example.text is not None:
         tokens = tuple(tokenizer(example.text).input_ids[:longest])
         return (tokens, 1) if len(tokens) > 1 else None
@@ -118,29 +123,38 @@ def _place(example: Example, tokenizer: Any, longest: int) -> Place | None:
         return None
     answer = continuation_tokens(answers[example.answer or 0], tokenizer)[: longest // 2]
     asked = prompt_tokens(example, tokenizer)[-(longest - len(answer)) :]
-    return (*asked, *answer), max(1, len(asked))
+    return ((*asked, *answer), max(1, len(asked))) if len(asked) + len(answer) > 1 else None
+
+
+def _spread(places: range, most: int) -> tuple[int, ...]:
+    """At most so many of some places, as far apart as they can be."""
+    if len(places) <= most:
+        return tuple(places)
+    return tuple(places[index * len(places) // most] for index in range(most))
 
 
 @torch.no_grad()
-def _log_probabilities(loaded: Loaded, place: Place) -> NDArray[np.float32]:
+def _log_probabilities(loaded: Loaded, place: Places) -> NDArray[np.float32]:
     """What the model gives every token of the vocabulary at the scored places: [P, V]."""
-    tokens, start = place
+    tokens, scored = place
     ids = torch.tensor([tokens[:-1]], device=loaded.device)
-    logits = loaded.model(input_ids=ids, use_cache=False).logits[0, start - 1 :]
+    logits = loaded.model(input_ids=ids, use_cache=False).logits[0, list(scored)]
     found: NDArray[np.float32] = logits.float().log_softmax(-1).cpu().numpy()
     return found
 
 
-def _mean(apart: Sequence[NDArray[np.floating]]) -> dict[str, float | int]:
-    """Nats per token over all examples, with the interval over examples."""
+def _mean(apart: Sequence[NDArray[np.floating]]) -> dict[str, float | int | None]:
+    """Nats per token over all examples, with the interval over examples (None for a few)."""
     nats = np.array([[float(one.sum()) for one in apart]])
     tokens = np.array([[float(len(one)) for one in apart]])
-    draws = resampled_scores(nats, generator("probe drift"), weights_RI=tokens)[0]
-    low, high = percentile_interval(draws)
+    sure = UNKNOWN
+    if len(apart) >= MIN_CLUSTERS:
+        draws = resampled_scores(nats, generator("probe drift"), weights_RI=tokens)[0]
+        sure = percentile_interval(draws)
     return {
         "nats_per_token": float(nats.sum() / tokens.sum()),
-        "low": low,
-        "high": high,
+        "low": _json(sure.low),
+        "high": _json(sure.high),
         "num_examples": len(apart),
         "num_tokens": int(tokens.sum()),
     }
