@@ -211,7 +211,7 @@ class _Estimator:
             or sum(facts.places[name].size for name in names),
             seconds=cost.seconds + OVERHEAD_SECONDS["train"],
             memory_bytes=cost.memory_bytes,
-            disk_bytes=cost.disk_bytes,
+            disk_bytes=cost.disk_bytes * (1 + step.settings.get("during_phase", 0)),
         )
 
     def boundary(self, step: Step, row: Row) -> Line:
@@ -464,7 +464,8 @@ class _Unread(Mapping[str, Any]):
 def _steps_of(row: Row) -> Iterator[Step]:
     corpora = [one for one in row.mix.inputs.values() if one.kind == SIFT] if row.mix else []
     written = [one.inputs["written"] for one in corpora]
-    for step in (row.train, row.model, *written, *row.evaluations.values()):
+    inside = [step for one in row.inside for step in one.values()]
+    for step in (row.train, row.model, *written, *row.evaluations.values(), *inside):
         if step is not None:
             yield step
         if step is not None and "boundary" in step.inputs:

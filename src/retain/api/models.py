@@ -3,7 +3,8 @@
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,12 @@ def model_paths(prepared: Prepared) -> "dict[Checkpoint, str]":
     from retain.report.collect import checkpoint
 
     folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
-    return {
+    stops = {
+        checkpoint(row)._replace(arm=stop.arm): str(folder / "models" / _name(prepared, stop))
+        for row in prepared.graph.rows
+        for stop, _ in _stops(row)
+    }
+    return stops | {
         checkpoint(row): str(folder / "models" / name)
         if (name := _kept_name(prepared, row))
         else str(prepared.store.path(row.model) / "model")
@@ -39,25 +45,50 @@ def _kept_name(prepared: Prepared, row: Row) -> str:
     last = max(r.phase_index for r in rows if (r.variant, r.arm, r.seed) == cell)
     if prepared.resolved.recipe.keep.models != "all" and row.phase_index != last:
         return ""
-    several = "" if len({r.variant for r in rows}) == 1 else f"{row.variant}-"
-    return f"{several}{row.arm}-seed{row.seed}-{row.phase}"
+    return _name(prepared, row)
+
+
+def _name(prepared: Prepared, row: Row) -> str:
+    several = len({one.variant for one in prepared.graph.rows}) > 1
+    before = f"{row.variant}-" if several else ""
+    return f"{before}{row.arm}-seed{row.seed}-{row.phase}"
+
+
+def _stops(row: Row) -> Iterator[tuple[Row, str]]:
+    """A row's checkpoints inside its phase, each as an arm, and where in the train step it lies."""
+    from retain.report.collect import part_of_phase
+    from retain.report.results import stop_name
+    from retain.train.checkpoints import folder_of
+
+    for place in range(1, len(row.inside) + 1):
+        part = part_of_phase(place, len(row.inside))
+        yield replace(row, arm=stop_name(row.arm, part), model=row.train), folder_of(place)
 
 
 def point_to_models(prepared: Prepared, folder: Path, verdicts: "Sequence[Verdict]") -> None:
-    """``models/<arm>-seed<k>-<phase>``: a link to each kept model folder, and a JSON beside it."""
-    only_chosen = prepared.resolved.recipe.keep.models == "chosen"
+    """``models/<arm>-seed<k>-<phase>``: a link to each kept model folder, and a JSON beside it.
+
+    A checkpoint inside a phase (``<arm>@25%-seed<k>-<phase>``) is there if it was chosen, or if all
+    models are.
+    """
+    keep = prepared.resolved.recipe.keep.models
     chosen = {(one.variant, one.arm, one.seed) for one in verdicts}
     target = folder / "models"
     with writing(folder):
         make_folder(target)
     wanted: dict[str, dict[str, Any]] = {}
+    kept = [(row, "model", keep == "chosen") for row in prepared.graph.rows]
+    last = max(row.phase_index for row in prepared.graph.rows)
     for row in prepared.graph.rows:
-        name = _kept_name(prepared, row)
+        if row.phase_index == last or keep == "all":
+            kept += [(stop, place, keep != "all") for stop, place in _stops(row)]
+    for row, place, only_chosen in kept:
+        name = _name(prepared, row) if place != "model" else _kept_name(prepared, row)
         if row.model is None or not name:
             continue
         if only_chosen and (row.variant, row.arm, row.seed) not in chosen:
             continue
-        path = prepared.store.path(row.model) / "model"
+        path = prepared.store.path(row.model) / place
         wanted[name] = {
             "arm": row.arm,
             "seed": row.seed,

@@ -75,7 +75,11 @@ class Prepared:
             terminal.bar if show else terminal.no_bar,
             terminal.say if show else lambda text: None,
         )
-        num_models = sum(step.kind in ("train", "finish") for step in new)
+        num_models = sum(
+            1 + step.settings.get("during_phase", 0)
+            for step in new
+            if step.kind in ("train", "finish")
+        )
         if num_models:
             from retain.model.facts import describe
 

@@ -203,6 +203,24 @@ def join(model: Any) -> None:
     model.base_model.set_adapter(BOTH)
 
 
+@contextmanager
+def joined(model: Any) -> Iterator[None]:
+    """The two adapters as one while they are written; then they move again as they did."""
+    import torch
+
+    moving = {name: p.requires_grad for name, p in model.named_parameters()}
+    with torch.random.fork_rng():
+        join(model)
+    try:
+        yield
+    finally:
+        with _quiet():
+            model.delete_adapter(BOTH)
+        model.base_model.set_adapter([NAME, NEW])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(moving[name])
+
+
 def merged(model: Any) -> Any:
     """The decoder with the adapter's change in its weights.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from retain.evaluate.identity import identity_of
 from retain.evaluate.probes import PROBES, Probe
@@ -41,6 +41,7 @@ class Row:
         mix: What it trained on; None in row 0.
         model: The step whose ``model/`` is the checkpoint (train or finish); None: the base model.
         evaluations: Task name to the step that scores it.
+        inside: The same for each checkpoint kept inside the phase, in order.
         planned: The phase as the arm runs it, with the methods active in it; None in row 0.
         probes: Name of a probe to the step that measures it.
     """
@@ -54,8 +55,20 @@ class Row:
     mix: Step | None = None
     model: Step | None = None
     evaluations: Mapping[str, Step] = field(default_factory=dict)
+    inside: tuple[Mapping[str, Step], ...] = ()
     planned: CellPhase | None = None
     probes: Mapping[str, Step] = field(default_factory=dict)
+
+
+class Weights(NamedTuple):
+    """What is scored: a step's ``model/`` (None: the base model), or a checkpoint inside it.
+
+    Attributes:
+        place: Of the checkpoint, counted from 1; 0 for the model that the step leaves.
+    """
+
+    step: Step | None
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,7 +204,7 @@ class _Builder:
     # ------------------------------------------------------------ one arm of one seed
 
     def rows_of(self, cell: Cell) -> Iterator[Row]:
-        first = self.evaluations(cell, "base", None)
+        first = self.evaluations(cell, "base", Weights(None))
         base = Row(cell.variant, cell.arm, cell.seed, 0, "base", evaluations=first)
         base = replace(base, probes=self.probes(cell, None, None))
         yield base
@@ -212,6 +225,7 @@ class _Builder:
             model = self.finish(cell, planned, train, checkpoints)
             checkpoints[planned.name] = model
             memories |= self.remember(cell, position, mix, model)
+            name = f"{planned.name}-{cell.arm}"
             yield replace(
                 base,
                 phase_index=planned.index,
@@ -219,7 +233,8 @@ class _Builder:
                 train=train,
                 mix=mix,
                 model=model,
-                evaluations=self.evaluations(cell, f"{planned.name}-{cell.arm}", model, frozen),
+                evaluations=self.evaluations(cell, name, Weights(model), frozen),
+                inside=self.inside(cell, name, train, frozen),
                 planned=planned,
                 probes=self.probes(cell, planned, model),
             )
@@ -382,6 +397,8 @@ class _Builder:
             "seed": cell.seed,
             "methods": [method.spec() for method in acting],
         }
+        if during := cell.recipe.evaluate.during_phase:
+            settings["during_phase"] = during
         if acting:  # their draws are named after the phase
             settings["phase"] = planned.name
         inputs = {"mix": mix} | {role: step for role, step in start.items() if step is not None}
@@ -448,16 +465,27 @@ class _Builder:
     # ------------------------------------------------------------ scores
 
     def evaluations(
-        self, cell: Cell, name: str, model: Step | None, frozen: Frozen | None = None
+        self, cell: Cell, name: str, weights: Weights, frozen: Frozen | None = None
     ) -> dict[str, Step]:
         found = {}
         for task in self.resolved.scored[cell.variant]:
-            found[task] = self.evaluation(cell, name, model, task, frozen)
+            found[task] = self.evaluation(cell, name, weights, task, frozen)
         return found
 
+    def inside(
+        self, cell: Cell, name: str, train: Step, frozen: Frozen | None
+    ) -> tuple[dict[str, Step], ...]:
+        """What scores the checkpoints kept inside a phase."""
+        places = range(1, cell.recipe.evaluate.during_phase + 1)
+        return tuple(
+            self.evaluations(cell, f"{name}-inside-{place}", Weights(train, place), frozen)
+            for place in places
+        )
+
     def evaluation(
-        self, cell: Cell, name: str, model: Step | None, task: str, frozen: Frozen | None
+        self, cell: Cell, name: str, weights: Weights, task: str, frozen: Frozen | None
     ) -> Step:
+        model = weights.step
         spec = self.resolved.tasks[task]
         evaluate = cell.recipe.evaluate
         settings = {
@@ -480,6 +508,8 @@ class _Builder:
             inputs["boundary"] = self.task_boundary(cell, step_name, settings, inputs, frozen)
             for number, choice in enumerate(frozen.choices):
                 inputs[f"trainable:{number}"] = choice
+        if weights.place:  # what frozen blocks make is the same at every place
+            settings = {**settings, "checkpoint": weights.place}
         return self.add("evaluate", step_name, settings, inputs=inputs, files=files)
 
     def probes(self, cell: Cell, planned: CellPhase | None, model: Step | None) -> dict[str, Step]:

@@ -18,9 +18,11 @@ from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
 from retain.steps.work import Figures, Work
 from retain.train.card import CardFacts
+from retain.train.checkpoints import folder_of
 from retain.train.tracker import tracking
 
 TRACKING = "tracking"
+MODEL = "model"
 
 
 class Runners:
@@ -117,7 +119,11 @@ class Runners:
             )
 
     def _model(self, work: Work) -> Path:
-        return work.input("model", "model") if "model" in work.step.inputs else self._base(work)
+        """Folder of the model that a step reads: of a former step, or the base model."""
+        if "model" not in work.step.inputs:
+            return self._base(work)
+        place = work.step.settings.get("checkpoint")
+        return work.input("model", MODEL if place is None else folder_of(place))
 
 
 def methods_of(work: Work) -> Sequence[Method]:

@@ -7,7 +7,7 @@ reading. What concerns several parts at once (an arm that names a phase) is in `
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from retain.errors import RecipeError
 from retain.evaluate.probes import ProbeName
@@ -99,12 +99,6 @@ def _task(value: Any) -> Any:
 Task = Annotated[str | OwnTest, BeforeValidator(_task, json_schema_input_type=str | OwnTest)]
 
 
-def _not_yet(number: int) -> int:
-    if number:
-        refuse_one(f"must be 0: checkpoints inside a phase cannot be scored yet; got {number}")
-    return number
-
-
 class Evaluate(Part):
     """What is scored after every phase, and on row 0."""
 
@@ -120,8 +114,8 @@ class Evaluate(Part):
     """Items per task, the first of a fixed order; none scores all."""
     compat: Literal["lm-eval"] | None = None
     """`lm-eval` takes the harness's own few-shot draws and its first items."""
-    during_phase: Annotated[Whole, AfterValidator(_not_yet)] = Field(default=0, ge=0)
-    """Checkpoints scored inside each phase, beside its end; only 0 so far."""
+    during_phase: Whole = Field(default=0, ge=0)
+    """Checkpoints kept and scored inside each phase, at equal parts of its optimizer steps."""
     include_path: Text | None = None
     """A folder with lm-eval task files of one's own."""
     probes: tuple[ProbeName, ...] = ()

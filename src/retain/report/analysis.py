@@ -12,6 +12,7 @@ from retain.report.choice import Choice, choose, parse_rule
 from retain.report.gates import FailedGate, failed_gates
 from retain.report.results import Results
 from retain.report.scorebook import ScoreBook
+from retain.report.stops import gates_of_stop, with_stops
 from retain.report.tables import MeasureRow, measure_rows
 from retain.report.verdict import Verdict, judge
 
@@ -23,6 +24,7 @@ class Analysis:
     Attributes:
         results: Cut to the role "report".
         books: One per variant, in the recipe's order.
+        full_books: The same with the checkpoints inside the last phase as arms; see `stops`.
         measures: The lines of measures.csv.
         verdicts: One per variant.
         failed: Conditions of ``fail_if`` that came true; the run then ends with exit code 2.
@@ -30,6 +32,7 @@ class Analysis:
 
     results: Results
     books: tuple[ScoreBook, ...]
+    full_books: tuple[ScoreBook, ...]
     measures: tuple[MeasureRow, ...]
     verdicts: tuple[Verdict, ...]
     failed: tuple[FailedGate, ...]
@@ -41,7 +44,7 @@ def choose_arms(results: Results) -> tuple[Choice, ...]:
     Raises:
         RecipeError: If the rule is not of the grammar in `choice`.
     """
-    selected = results.of_role("select")
+    selected = with_stops(results.of_role("select"))
     rule = parse_rule(_choose(results))
     return tuple(choose(ScoreBook(selected, one.name), rule) for one in results.variants)
 
@@ -62,14 +65,23 @@ def analyse(results: Results, choices: Sequence[Choice]) -> Analysis:
     rule = parse_rule(_choose(results))
     books = tuple(ScoreBook(reported, variant.name) for variant in results.variants)
     measures = tuple(row for book in books for row in measure_rows(book))
-    failed = failed_gates(results.recipe.get("fail_if") or (), books, measures)
+    gates = results.recipe.get("fail_if") or ()
+    failed = failed_gates(gates, books, measures)
+    full = with_stops(reported)
+    full_books = books
+    if full is not reported:
+        full_books = tuple(ScoreBook(full, variant.name) for variant in results.variants)
+    for book, choice in zip(full_books, choices, strict=True):
+        if any(arm.name == choice.arm and arm.part for arm in book.arms):
+            failed += gates_of_stop(gates, book, str(choice.arm))
     return Analysis(
         results=reported,
         books=books,
+        full_books=full_books,
         measures=measures,
         verdicts=tuple(
             judge(reported, book, choice, rule, failed)
-            for book, choice in zip(books, choices, strict=True)
+            for book, choice in zip(full_books, choices, strict=True)
         ),
         failed=tuple(failed),
     )

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from retain.report.results import (
     Checkpoint,
     Curve,
     DataFacts,
+    InsideScore,
     ItemKey,
     Items,
     Moving,
@@ -31,6 +32,7 @@ from retain.report.results import (
     TaskKey,
     TrainFacts,
     Variant,
+    stop_name,
 )
 from retain.steps.step import Step
 from retain.steps.store import Store
@@ -42,6 +44,7 @@ SAME_VERSIONS = ("torch", "transformers")
 """Libraries whose versions change figures: a run whose steps had several is warned of."""
 
 Record = Mapping[str, Any]
+_COLUMNS = tuple(column.name for column in fields(ScoreRow))
 
 
 def collect(
@@ -69,7 +72,12 @@ def collect(
     items: dict[ItemKey, Items] = {}
     scores: list[ScoreRow] = []
     samples: list[Sample] = []
+    inside: list[InsideScore] = []
+    inside_items: dict[ItemKey, Items] = {}
     for row in graph.rows:
+        for stop, step in _inside(row, store):
+            inside += [_inside_score(stop, one) for one in _scores(row, step, store)]
+            inside_items |= _items(replace(row, arm=stop_name(row.arm, stop.part)), step, store)
         for task, step in row.evaluations.items():
             scores += _scores(row, step, store)
             items |= _items(row, step, store)
@@ -107,12 +115,45 @@ def collect(
         environment=environment(records),
         command=command,
         notes=(*_origins(resolved), *_notes(graph, records), *unlike(records)),
+        inside=tuple(inside),
+        inside_items=inside_items,
     )
 
 
 def checkpoint(row: Row) -> Checkpoint:
     """The row's place in every table."""
     return Checkpoint(row.variant, row.arm, row.seed, row.phase_index)
+
+
+class _Stop(NamedTuple):
+    """A checkpoint inside a phase."""
+
+    optimizer_step: int
+    part: str
+
+
+def _inside(row: Row, store: Store) -> Iterator[tuple[_Stop, Step]]:
+    """Every evaluation of a checkpoint inside the row's phase."""
+    if not row.inside:
+        return
+    assert row.train is not None
+    kept = _read(store.open(row.train, "facts.json"))["checkpoints"]
+    for place, (evaluations, one) in enumerate(zip(row.inside, kept, strict=True), start=1):
+        for step in evaluations.values():
+            yield _Stop(one["optimizer_step"], part_of_phase(place, len(kept))), step
+
+
+def part_of_phase(place: int, number: int) -> str:
+    """How much of a phase is trained at one of its checkpoints, counted from 1.
+
+    >>> [part_of_phase(place, 3) for place in (1, 2, 3)], part_of_phase(1, 2)
+    (['25%', '50%', '75%'], '33.3%')
+    """
+    return f"{100 * place / (number + 1):.3g}%"
+
+
+def _inside_score(stop: _Stop, row: ScoreRow) -> InsideScore:
+    return InsideScore(**{name: getattr(row, name) for name in _COLUMNS}, **stop._asdict())
 
 
 def _scores(row: Row, step: Step, store: Store) -> Iterator[ScoreRow]:

@@ -93,9 +93,9 @@ def _draw(analysis: Analysis, folder: Path) -> list[str]:
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # a name in a script that matplotlib's own font lacks is drawn as boxes; the page has it
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for book in analysis.books:
+        for book, full in zip(analysis.books, analysis.full_books, strict=True):
             several = f"-{book.variant.name}" if len(analysis.books) > 1 else ""
-            for name, figure in _figures(analysis, book):
+            for name, figure in _figures(analysis, book, full):
                 for kind in ("png", "svg"):
                     path = folder / f"{name}{several}.{kind}"
                     metadata: dict[str, Any] = (
@@ -107,8 +107,10 @@ def _draw(analysis: Analysis, folder: Path) -> list[str]:
     return written
 
 
-def _figures(analysis: Analysis, book: ScoreBook) -> "Iterator[tuple[str, Figure]]":
-    shown = panels(book)
+def _figures(
+    analysis: Analysis, book: ScoreBook, full: ScoreBook
+) -> "Iterator[tuple[str, Figure]]":
+    shown = panels(full)
     if shown:
         yield "learnt-against-forgotten", _planes(shown)
     maps = heat_maps(book)
@@ -143,6 +145,10 @@ def _planes(shown: Sequence[Panel]) -> "Figure":
             colour = COLOURS[points[0].place % len(COLOURS)]
             across, along = [p.learnt for p in points], [p.lost for p in points]
             axes.plot(across, along, color=colour, linewidth=0.9, linestyle="--", alpha=0.6)
+        for points in panel.paths:
+            colour = COLOURS[points[0].place % len(COLOURS)]
+            across, along = [p.learnt for p in points], [p.lost for p in points]
+            axes.plot(across, along, color=colour, linewidth=0.9, marker=".", alpha=0.7)
         for point in panel.points:
             _draw_point(axes, point)
         axes.invert_yaxis()

@@ -105,7 +105,7 @@ def _with_code(text: str) -> Markup:
 def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
     """All that the template shows of one variant."""
     book = analysis.books[place]
-    shown = panels(book)
+    shown = panels(analysis.full_books[place])
     maps = heat_maps(book)
     return {
         "book": book,

@@ -34,10 +34,11 @@ def plane(panel: Panel, identity: str) -> Markup:
         identity: Unique on the page, for the accessible name.
     """
     points = panel.points
+    inside = [point for path in panel.paths for point in path[:-1]]
     horizontal = [x for p in points for x in (p.learnt, *p.learnt_interval)]
-    horizontal += [x for p in points for x, _ in p.seeds]
+    horizontal += [x for p in points for x, _ in p.seeds] + [p.learnt for p in inside]
     vertical = [y for p in points for y in (p.lost, *p.lost_interval)]
-    vertical += [y for p in points for _, y in p.seeds]
+    vertical += [y for p in points for _, y in p.seeds] + [p.lost for p in inside]
     x_scale = Scale(*padded(horizontal), LEFT, WIDTH - RIGHT)
     y_scale = Scale(*padded([*vertical, 0.0]), TOP, HEIGHT - BOTTOM)
     told = "; ".join(
@@ -52,6 +53,7 @@ def plane(panel: Panel, identity: str) -> Markup:
         axes(x_scale, y_scale, panel.learnt_label, "lost"),
         _zero_line(x_scale, y_scale),
         *(_curve(points, x_scale, y_scale) for points in panel.curves),
+        *(_path(points, x_scale, y_scale) for points in panel.paths),
         *(_drawn_point(point, x_scale, y_scale) for point in points),
         *_labels(points, x_scale, y_scale),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -72,6 +74,14 @@ def _curve(points: Sequence[Point], x_scale: Scale, y_scale: Scale) -> Markup:
     """A line through one arm's points over a sweep."""
     places = [(x_scale(point.learnt), y_scale(point.lost)) for point in points]
     return polyline(places, f"curve {colour_class(points[0].place)}")
+
+
+def _path(points: Sequence[Point], x_scale: Scale, y_scale: Scale) -> Markup:
+    """An arm's way through the last phase: a dot for each checkpoint inside, a line to its end."""
+    colour = colour_class(points[0].place)
+    places = [(x_scale(point.learnt), y_scale(point.lost)) for point in points]
+    dots = [element("circle", cx=x, cy=y, r=2.6, class_=f"mark {colour}") for x, y in places[:-1]]
+    return group([polyline(places, f"path {colour}"), *dots])
 
 
 def _drawn_point(point: Point, x_scale: Scale, y_scale: Scale) -> Markup:

@@ -11,7 +11,7 @@ import numpy as np
 
 from retain.measure.statistics import UNKNOWN, Interval
 from retain.report.choice import best_earlier, gain, new_task
-from retain.report.results import Arm, TaskKey
+from retain.report.results import Arm, TaskKey, stop_name
 from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
 from retain.report.task_measures import learnt
 from retain.report.text import metric_name, task_name
@@ -45,12 +45,14 @@ class Panel:
         title: What could be lost.
         subtitle: Metric, and against what.
         learnt_label: What the first axis counts.
+        paths: For each arm with checkpoints inside the last phase these in order, and its end.
     """
 
     title: str
     subtitle: str
     learnt_label: str
     points: tuple[Point, ...]
+    paths: tuple[tuple[Point, ...], ...] = ()
 
     @property
     def curves(self) -> list[tuple[Point, ...]]:
@@ -63,7 +65,11 @@ class Panel:
 
 
 def panels(book: ScoreBook) -> list[Panel]:
-    """All panels of one variant: earlier phases first, then groups; none without a newest task."""
+    """All panels of one variant: earlier phases first, then groups; none without a newest task.
+
+    Args:
+        book: May hold checkpoints inside the last phase as arms (`stops`).
+    """
     newest = new_task(book)
     if newest is None:
         return []
@@ -88,13 +94,24 @@ def _panel(book: ScoreBook, group: str, keys: list[TaskKey], newest: TaskKey) ->
     against = "the best earlier phase" if is_taught else "the base model"
     share = f"learnt of {task_name(newest.task)}, share of what {book.told_control} learnt"
     unit = f"learnt of {task_name(newest.task)}, {metric_name(newest.metric)}"
-    points = [_point(book, arm, place, keys, newest) for place, arm in enumerate(book.arms)]
+    arms = [arm for arm in book.arms if not arm.part]
+    points = [_point(book, arm, place, keys, newest) for place, arm in enumerate(arms)]
+    points = [point for point in points if not np.isnan((point.learnt, point.lost)).any()]
     return Panel(
         title=title,
         subtitle=f"{metric} lost, against {against}",
         learnt_label=share if _is_share(book, newest) else unit,
-        points=tuple(point for point in points if not np.isnan((point.learnt, point.lost)).any()),
+        points=tuple(points),
+        paths=tuple(filter(None, (_path(book, point, keys, newest) for point in points))),
     )
+
+
+def _path(book: ScoreBook, end: Point, keys: list[TaskKey], newest: TaskKey) -> tuple[Point, ...]:
+    """An arm's checkpoints inside the last phase, and its end; () where it has none."""
+    stops = [arm for arm in book.arms if arm.part and arm.name == stop_name(end.arm.name, arm.part)]
+    points = [_point(book, arm, end.place, keys, newest) for arm in stops]
+    points = [point for point in points if not np.isnan((point.learnt, point.lost)).any()]
+    return (*points, end) if points else ()
 
 
 def _point(book: ScoreBook, arm: Arm, place: int, keys: list[TaskKey], newest: TaskKey) -> Point:

@@ -7,8 +7,11 @@ from retain.report.figures import draw_figures
 from retain.report.page import render
 from retain.report.probes import probe_rows
 from retain.report.results import Results
-from retain.report.tables import measures_csv, scores_csv
+from retain.report.tables import during_csv, measures_csv, scores_csv
 from retain.steps.durable import write_file, writing
+
+DURING = "during.csv"
+"""Scores of checkpoints inside phases, where the recipe asks for any."""
 
 
 def write_report(results: Results, folder: Path) -> Analysis:
@@ -32,6 +35,10 @@ def write_report(results: Results, folder: Path) -> Analysis:
     with writing(folder):
         write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
         write_file(folder / "measures.csv", measures_csv(measures))
+        if analysis.results.inside:
+            write_file(folder / DURING, during_csv(analysis.results.inside))
+        else:
+            (folder / DURING).unlink(missing_ok=True)  # of a former run
         draw_figures(analysis, folder / "figures")
         write_file(folder / "report.html", page)
     return analysis

@@ -89,6 +89,19 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InsideScore(ScoreRow):
+    """One score of a checkpoint inside a phase: the columns of during.csv.
+
+    Attributes:
+        optimizer_step: Of the phase, after which the checkpoint was kept.
+        part: How much of the phase that is, such as "25%".
+    """
+
+    optimizer_step: int
+    part: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Items:
     """The scored items behind one score; all arrays have one entry per item.
 
@@ -144,6 +157,8 @@ class Arm:
         description: One line for the reader, such as "experience_replay, share 0.05".
         base_arm: Name in the recipe, where a sweep made several arms of one; empty: ``name``.
         swept: The sweep's names and values that this arm was run with.
+        part: How much of the last phase it was trained on, where it is one of the checkpoints
+            inside (see `stops`); empty for all of it.
     """
 
     name: str
@@ -151,6 +166,7 @@ class Arm:
     description: str = ""
     base_arm: str = ""
     swept: tuple[tuple[str, Any], ...] = ()
+    part: str = ""
 
     @property
     def is_reference(self) -> bool:
@@ -284,6 +300,8 @@ class Results:
         environment: Versions, device, threads; shown as they are.
         command: What repeats the run.
         notes: Warnings of the run, such as mixed devices.
+        inside: Every score of a checkpoint inside a phase, of both roles.
+        inside_items: The items of these, under the name of the stop (`stop_name`).
     """
 
     name: str
@@ -304,6 +322,8 @@ class Results:
     environment: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     notes: tuple[str, ...] = ()
+    inside: tuple[InsideScore, ...] = ()
+    inside_items: Mapping[ItemKey, Items] = field(default_factory=dict)
 
     def of_role(self, role: str) -> "Results":
         """The same run with the scores and items of one role; the others are gone.
@@ -315,7 +335,18 @@ class Results:
             self,
             scores=tuple(row for row in self.scores if row.role == role),
             items={key: items.of_role(role) for key, items in self.items.items()},
+            inside=tuple(row for row in self.inside if row.role == role),
+            inside_items={key: items.of_role(role) for key, items in self.inside_items.items()},
         )
+
+
+def stop_name(arm: str, part: str) -> str:
+    """Name of an arm that stopped inside the last phase.
+
+    >>> stop_name("low_rate", "25%")
+    'low_rate@25%'
+    """
+    return f"{arm}@{part}"
 
 
 def phase_task(phase: str) -> str:

@@ -158,7 +158,7 @@ class ScoreBook:
 
         In a sweep an arm may have a control of its own; see `control_of`.
         """
-        plain = [arm.name for arm in self.arms if arm.is_plain]
+        plain = [arm.name for arm in self.arms if arm.is_plain and not arm.part]
         return CONTROL if CONTROL in plain else next(iter(plain), None)
 
     def control_of(self, arm: str) -> str | None:
@@ -179,6 +179,7 @@ class ScoreBook:
             one
             for one in self.arms
             if one.is_plain
+            and not one.part
             and (one.base_arm or one.name) == CONTROL
             and _own_values(one) <= _own_values(arm)
         ]

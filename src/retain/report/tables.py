@@ -8,7 +8,7 @@ end, never moved.
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import chain
 
@@ -25,7 +25,7 @@ from retain.report.measured import (
     Measured,
     of_task,
 )
-from retain.report.results import ScoreRow
+from retain.report.results import InsideScore, ScoreRow
 from retain.report.scorebook import (
     MISSING,
     ScoreBook,
@@ -83,11 +83,12 @@ class MeasureRow:
 MEASURE_COLUMNS = tuple(column.name for column in fields(MeasureRow))
 
 
-def measure_rows(book: ScoreBook) -> list[MeasureRow]:
+def measure_rows(book: ScoreBook, arms: Collection[str] = ()) -> list[MeasureRow]:
     """All measures of one variant: each seed's own, then with several seeds their mean and spread.
 
     Args:
         book: Scores of one variant and of one role.
+        arms: Only of these arms, and without the comparisons; empty for all.
 
     Returns:
         Rows in a fixed order. A measure whose scores are missing is a row without a value; the
@@ -98,6 +99,8 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
     all_flips = {key: task_flips(book, key) for key in book.tasks}
     all_sweeps = sweeps(book)
     for arm in book.arms:
+        if arms and arm.name not in arms:
+            continue
         by_seed = [
             [
                 *arm_measures(book, arm.name, seed, all_flips),
@@ -110,6 +113,8 @@ def measure_rows(book: ScoreBook) -> list[MeasureRow]:
         if len(book.seeds) > 1:
             for same in zip(*by_seed, strict=True):
                 rows += _rows_over_seeds(book, arm.name, list(same))
+    if arms:
+        return rows
     return rows + [row for line in compare(book) for one in line for row in _compared(book, one)]
 
 
@@ -141,6 +146,12 @@ def at_fewest_shots(rows: Iterable[MeasureRow]) -> list[MeasureRow]:
 def scores_csv(rows: Iterable[ScoreRow]) -> str:
     """The text of scores.csv; give it rows of the role "report" alone."""
     return _csv(SCORE_COLUMNS, ([getattr(row, name) for name in SCORE_COLUMNS] for row in rows))
+
+
+def during_csv(rows: Iterable[InsideScore]) -> str:
+    """The text of during.csv; give it rows of the role "report" alone."""
+    columns = (*SCORE_COLUMNS, "optimizer_step")
+    return _csv(columns, ([getattr(row, name) for name in columns] for row in rows))
 
 
 def measures_csv(rows: Iterable[MeasureRow]) -> str:

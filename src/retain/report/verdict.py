@@ -132,8 +132,18 @@ def judge(
         ship=_ship_sentence(book, arm),
         breaks=_breaks_sentence(book, arm),
         why=f"{why} {_not_chosen_by(book, choice)}".rstrip(),
-        caveat=f"{caveat(book)} {_one_seed(book, seed, path)}".rstrip(),
+        caveat=" ".join(
+            filter(None, (caveat(book), _stopped(book, arm), _one_seed(book, seed, path)))
+        ),
     )
+
+
+def _stopped(book: ScoreBook, arm: str) -> str:
+    """What the name of a checkpoint inside the phase means."""
+    (found,) = [one for one in book.arms if one.name == arm]
+    if not found.part:
+        return ""
+    return f"`{arm}` is stopped after {found.part} of {_new(book)}: a checkpoint inside the phase."
 
 
 def _one_seed(book: ScoreBook, seed: int, path: str) -> str:
@@ -277,6 +287,8 @@ def _plain_answer(results: Results, book: ScoreBook, plain: str) -> str:
         and facts.checkpoint.phase_index == book.num_phases
     }
     control = book.control or ""
+    if any(arm.name == plain and arm.part for arm in book.arms):
+        return "Stopping earlier is the answer."
     if plain in rates and control in rates and rates[plain] < rates[control]:
         return "The lower rate is the answer."
     return "Plain training is the answer."

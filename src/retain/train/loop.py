@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -19,6 +20,7 @@ from retain.steps.memory import give_back_memory
 from retain.steps.work import Work
 from retain.train import below
 from retain.train import snapshot as snapshots
+from retain.train.checkpoints import Checkpoints
 from retain.train.finite import check_step, check_weights
 from retain.train.forward import make_forward
 from retain.train.hooks import Gradients, Hooks
@@ -62,8 +64,14 @@ class Point:
     seconds: float
 
 
-def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it explains training
-    model: Any, stream: Stream, settings: Settings, hooks: Hooks, plan: Plan, work: Work
+def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: reading it explains it
+    model: Any,
+    stream: Stream,
+    settings: Settings,
+    hooks: Hooks,
+    plan: Plan,
+    work: Work,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Point]:
     """Train ``model`` in place on every optimizer step of the stream, and return the curve.
 
@@ -77,6 +85,7 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
         hooks: The methods that act in this phase.
         plan: Micro-batch and threads, fixed when the phase was first started.
         work: Where snapshots go, who is told, and whether to stop.
+        checkpoints: What keeps model folders inside the phase.
 
     Raises:
         TrainingError: If a loss or gradient is not finite (nothing is applied), or a weight
@@ -96,7 +105,8 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
         forward = replace(forward, below=stream.below)
     objective = Objective(forward, hooks, settings.precision)
     optimizer = make_optimizer(parameters, settings)
-    curve = _resume(work, parameters, optimizer)
+    checkpoints = checkpoints or Checkpoints(work, (), write=_nothing)
+    curve = _resume(work, parameters, optimizer, checkpoints.first_missing)
     report = _Report(work, num_steps)
     recompute_activations(model, enabled=settings.gradient_checkpointing)
     model.train()
@@ -110,6 +120,7 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
             state={"curve": [asdict(point) for point in curve]},
         )
 
+    checkpoints.boundary(len(curve))
     pace = Pace(settings.save_steps, 3 * sum(p.nbytes for p in parameters.values()))
     with Saver(work, state, pace, num_steps=num_steps) as saver:
         for step in range(len(curve), num_steps):
@@ -164,12 +175,19 @@ def train_phase(  # noqa: C901, PLR0915 - the one long function: reading it expl
             if model.device.type == "cpu" and point.step % TRIM_STEPS == 0:
                 give_back_memory()
             if point.step < num_steps:
+                if point.step == checkpoints.first_missing:
+                    check_weights(parameters, point.step, rows)
+                    checkpoints.boundary(point.step)
                 saver.boundary(point.step)
 
     check_weights(parameters, num_steps, stream.steps[-1])
     model.eval()
     recompute_activations(model, enabled=False)
     return curve
+
+
+def _nothing(folder: Path, final: Path, step: int) -> None:
+    """No checkpoint is kept."""
 
 
 def _rest_seconds(
@@ -225,11 +243,21 @@ def _past_gradients(
 
 
 def _resume(
-    work: Work, parameters: Mapping[str, Parameter], optimizer: torch.optim.Optimizer
+    work: Work,
+    parameters: Mapping[str, Parameter],
+    optimizer: torch.optim.Optimizer,
+    last: int | None,
 ) -> list[Point]:
-    """Go back to the newest snapshot that verifies; the curve up to it, [] for a fresh start."""
+    """Go back to the newest snapshot that verifies; the curve up to it, [] for a fresh start.
+
+    Args:
+        work: Where snapshots are.
+        parameters: Get the snapshot's values.
+        optimizer: Gets its state.
+        last: The first checkpoint that is still to be kept; no later snapshot is taken.
+    """
     skipped: dict[str, Json] = {}
-    found = snapshots.newest(work.partial, skipped.__setitem__)
+    found = snapshots.newest(work.partial, skipped.__setitem__, last=last)
     for name, faults in skipped.items():
         work.event("snapshot skipped", snapshot=name, faults=faults)
     if skipped:

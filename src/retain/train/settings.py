@@ -43,6 +43,7 @@ class Settings:
         train_embeddings: Train the embeddings whole beside it.
         train_head: Train the head whole beside it.
         handover: What becomes of the adapter of the phase before.
+        during_phase: Model folders kept inside the phase, to be scored.
     """
 
     learning_rate: float
@@ -71,6 +72,7 @@ class Settings:
     train_embeddings: bool = False
     train_head: bool = False
     handover: Handover = "continue_adapter"
+    during_phase: int = 0
 
     @property
     def adapter(self) -> Adapter | None:

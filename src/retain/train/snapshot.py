@@ -108,12 +108,15 @@ def _write(tensors: Mapping[str, Tensor], folder: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in shard.items()}, path)
 
 
-def newest(partial: Path, passed_over: Callable[[str, list[str]], None]) -> Snapshot | None:
+def newest(
+    partial: Path, passed_over: Callable[[str, list[str]], None], *, last: int | None = None
+) -> Snapshot | None:
     """The newest snapshot that verifies, or None.
 
     Args:
         partial: The step's folder that survives a kill.
         passed_over: Told the name and the faults of each snapshot that does not verify.
+        last: Take none after so many optimizer steps; None takes any.
     """
     for torn in (partial / FOLDER).glob(f"{TEMPORARY}-*"):
         remove_tree(torn)
@@ -124,6 +127,9 @@ def newest(partial: Path, passed_over: Callable[[str, list[str]], None]) -> Snap
         state = json.loads((folder / "state.json").read_text("utf-8"))
         if state.pop("format") != FORMAT:
             passed_over(folder.name, ["written by another version of retain"])
+            continue
+        if last is not None and state["step"] > last:
+            passed_over(folder.name, [f"a checkpoint of step {last} is missing"])
             continue
         return Snapshot(
             step=state.pop("step"),

@@ -3,12 +3,15 @@
 Inputs: ``mix`` (stream.parquet); ``model`` (the train or finish step before, absent in a first
 phase); ``boundary`` where what frozen blocks make is kept; ``trainable`` and ``memory:<...>`` where
 methods ask for them.
-Output: ``model/``, ``curve.jsonl``, ``facts.json``.
+Output: ``model/``, ``curve.jsonl``, ``facts.json``; where the setting ``during_phase`` asks for
+them, ``checkpoints/<place>/``: model folders of inside the phase.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,7 +19,7 @@ from typing import Any
 import torch
 
 from retain.methods.base import Method
-from retain.model import cache
+from retain.model import adapters, cache
 from retain.model.adapters import is_adapted
 from retain.model.auto_class import auto_class
 from retain.model.load import Loaded
@@ -25,6 +28,7 @@ from retain.model.threads import threads
 from retain.steps.work import Work
 from retain.train.below import read_below
 from retain.train.card import CardFacts, model_card
+from retain.train.checkpoints import Checkpoints, steps_inside
 from retain.train.hooks import Hooks
 from retain.train.loop import Point, train_phase
 from retain.train.memory import read_memories
@@ -33,7 +37,7 @@ from retain.train.plan import activation_bytes, fixed_plan, make_plan
 from retain.train.randomness import global_stream
 from retain.train.settings import read_settings
 from retain.train.stream import check_stream, read_stream
-from retain.train.tuning import settled, tune
+from retain.train.tuning import Tuned, settled, tune
 
 VERSION = 1
 MODEL = "model"
@@ -83,13 +87,19 @@ def run(
     names = tuned.moving or _trainable_names(work) or _unfrozen(loaded.model)
     moving = choose(loaded.model, names)
 
+    shown = card or CardFacts(base.name, tuple(method.entry() for method in methods))
+    checkpoints = Checkpoints(
+        work=work,
+        steps=steps_inside(settings.during_phase, len(stream.steps)),
+        write=partial(_write_checkpoint, work, replace(tuned, loaded=loaded), shown),
+    )
     made = make_plan(settings, activation_bytes(loaded.model), loaded.device)
     plan = fixed_plan(work.partial, made)
     started = monotonic()
     with threads(plan.num_threads):
-        curve = train_phase(loaded.model, stream, settings, hooks, plan, work)
+        curve = train_phase(loaded.model, stream, settings, hooks, plan, work, checkpoints)
 
-    facts = {
+    facts: dict[str, Any] = {
         "steps": len(curve),
         "tokens": stream.num_tokens,
         "trained_tokens": stream.num_trained_tokens,
@@ -99,7 +109,8 @@ def run(
         "precision": settings.precision,
         "device": loaded.device.type,
     }
-    shown = card or CardFacts(base.name, tuple(method.entry() for method in methods))
+    if settings.during_phase:
+        facts["checkpoints"] = checkpoints.finish()
     loaded = settled(replace(tuned, loaded=loaded), work.output / MODEL, final)
     _write(work, loaded, curve, facts, _card(work, facts, shown, auto_class(loaded.folder)))
     work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
@@ -137,14 +148,30 @@ def _card(work: Work, facts: Mapping[str, Any], card: CardFacts, opens_with: str
     return model_card(work.step.name, card.base, shown, card.methods, opens_with)
 
 
+def _write_checkpoint(
+    work: Work, tuned: Tuned, card: CardFacts, folder: Path, final: Path, step: int
+) -> None:
+    """A model folder of inside the phase; training goes on with the model as it was."""
+    ends = work.store.path(work.step) / MODEL
+    loaded = settled(replace(tuned, joins=False), work.output / MODEL, ends)
+    facts = {"steps": step, "learning_rate": work.step.settings["learning_rate"]}
+    opens_with = auto_class(loaded.folder)
+    text = model_card(f"{work.step.name}, step {step}", card.base, facts, card.methods, opens_with)
+    with adapters.joined(loaded.model) if tuned.joins else nullcontext():
+        _save(loaded, folder, final, text)
+
+
+def _save(loaded: Loaded, output: Path, final: Path, card: str) -> None:
+    if is_adapted(loaded.model):
+        save_adapter(loaded.model, loaded, output, final, card)
+    else:
+        save(loaded.model, loaded.folder, output, card)
+
+
 def _write(
     work: Work, loaded: Loaded, curve: Sequence[Point], facts: Mapping[str, Any], card: str
 ) -> None:
-    output = work.output / MODEL
-    if is_adapted(loaded.model):
-        save_adapter(loaded.model, loaded, output, work.store.path(work.step) / MODEL, card)
-    else:
-        save(loaded.model, loaded.folder, output, card)
+    _save(loaded, work.output / MODEL, work.store.path(work.step) / MODEL, card)
     lines = [json.dumps(asdict(point)) + "\n" for point in curve]
     (work.output / "curve.jsonl").write_text("".join(lines), "utf-8")
     (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
