@@ -163,11 +163,28 @@ def rehearse(
 @app.command()
 def report(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run, as runs/quickstart.")],
+    share: Annotated[
+        bool,
+        typer.Option("--share", help="For others: no text of an item, path, user or host name."),
+    ] = False,
 ) -> None:
     """Write the report of a run again."""
     from retain import api
 
-    typer.echo(api.report(run_dir))
+    typer.echo(api.report(run_dir, share=share))
+
+
+@app.command()
+def compare(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")],
+    other: Annotated[str, typer.Argument(metavar="RUN", help="What it is compared with.")],
+    runs: Runs = RUNS,
+    output: Annotated[Path | None, typer.Option(help="File to write too, as CSV.")] = None,
+) -> None:
+    """Compare two runs arm by arm on the same items: RUN less the other."""
+    from retain import api
+
+    typer.echo(api.compare(run_name, other, runs=runs, output=output))
 
 
 @app.command(name="list")

@@ -98,7 +98,7 @@ def test_it_stands_in_the_page_in_a_file_and_in_the_figures(stopped, tmp_path):
     write_report(stopped, tmp_path)
     text = (tmp_path / "during.csv").read_text()
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert text.splitlines()[0].endswith("higher_is_better,is_main,optimizer_step")
+    assert text.splitlines()[0].endswith("higher_is_better,is_main,optimizer_step,part")
     assert {(row["arm"], row["phase"], row["optimizer_step"]) for row in rows} == {
         ("none", "hindi", "20")
     }

@@ -5,36 +5,30 @@
 >>> outcome.verdicts[0].ship                  # doctest: +SKIP
 """
 
-import json
-import os
-import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retain.api.compare import compare
+from retain.api.export import export
 from retain.api.look import check_data, doctor, list_steps, show_data, tokenizer_of
-from retain.api.models import model_paths, point_to_models
 from retain.api.prepared import (
-    RESOLVED,
     RUNS,
     STEPS,
     Options,
-    Prepared,
     allow,
     known_graphs,
     prepare,
-    run_dir,
 )
 from retain.api.rehearse import rehearse
+from retain.api.report import report, write_reports
 from retain.api.similarity import show_similarity
-from retain.errors import StoreError, TaskError, did_you_mean
+from retain.errors import StoreError, TaskError
 from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
 from retain.pipeline.runners import Runners
 from retain.recipe import Recipe
-from retain.steps.durable import writing
 from retain.steps.journal import Journal
 from retain.steps.step import Step
 from retain.steps.store import Store
@@ -53,6 +47,7 @@ __all__ = [
     "allow",
     "check_data",
     "clean",
+    "compare",
     "doctor",
     "evaluate",
     "explain",
@@ -126,7 +121,7 @@ def run(
                 listener=listener,
             )
         with prepared.store.in_use():
-            verdicts, gates = _write_report(prepared, folder, show=show)
+            verdicts, gates = write_reports(prepared, folder, show=show)
     return Outcome(
         folder=folder,
         verdicts=verdicts,
@@ -152,27 +147,6 @@ def plan(
 
     prepared = prepare(recipe, overrides, Path(runs), options)
     return make_plan(prepared.resolved, prepared.graph, prepared.store)
-
-
-def report(run_dir: str | Path) -> Path:
-    """Write the report of a finished run again; where it is.
-
-    Raises:
-        RetainError: If the folder holds no run, or steps of it are missing.
-    """
-    folder = Path(run_dir)
-    if not (folder / RESOLVED).is_file():
-        raise StoreError(f"{folder}: holds no {RESOLVED}; give the folder of a run, runs/<name>")
-    prepared = prepare(folder / RESOLVED, (), folder.parent, None)
-    missing = [step.folder for step in prepared.graph.steps if not prepared.store.finished(step)]
-    if missing:
-        raise StoreError(
-            f"{folder}: {len(missing)} steps are not finished ({missing[0]}, …); "
-            f"`retain run {shlex.quote(str(folder / RESOLVED))}` finishes them"
-        )
-    with own_run(folder), prepared.store.in_use():
-        _write_report(prepared, folder, show=False)
-    return folder / "report.html"
 
 
 def evaluate(
@@ -214,43 +188,6 @@ def evaluate(
     if compare_with is None:
         return text
     return f"{text}\n\n{terminal.comparison_table(comparison, model, compare_with)}"
-
-
-def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path = RUNS) -> str:
-    """Copy an arm's last model folder out of the store; says how to load it.
-
-    Raises:
-        RetainError: If there is no such run or arm, or the target exists.
-    """
-    from retain.model import adapters
-    from retain.model.auto_class import auto_class
-
-    models = run_dir(run_name, Path(runs)) / "models"
-    pointers = {path.name.removesuffix(".json"): path for path in models.glob("*.json")}
-    pointed = {name: json.loads(path.read_text("utf-8")) for name, path in pointers.items()}
-    found = {
-        name: one
-        for name, one in pointed.items()
-        if arm in (name, one["arm"], f"{one['arm']}-seed{one['seed']}")
-    }
-    if not found:
-        raise StoreError(did_you_mean("arm", arm, sorted({one["arm"] for one in pointed.values()})))
-    last = max(one["phase_index"] for one in found.values())
-    found = {name: one for name, one in found.items() if one["phase_index"] == last}
-    if len(found) > 1:
-        raise StoreError(f"'{arm}' is several models; name one of them: {', '.join(sorted(found))}")
-    source, target = models / next(iter(found.values()))["folder"], Path(directory)
-    if not source.is_dir():
-        raise StoreError(f"{source}: the model was removed; `retain run` makes it again")
-    if target.exists():
-        raise StoreError(f"{target} exists already; name another folder")
-    building = target.with_name(f"{target.name}.partial-{os.getpid()}")
-    with writing(target):
-        shutil.copytree(source, building)
-        if adapters.is_adapter(source):
-            adapters.take_along(source, building, target, Path(runs))
-        building.rename(target)
-    return f"{target}\n{auto_class(target)}.from_pretrained({str(target)!r})"
 
 
 def clean(runs: str | Path = RUNS, run_name: str | None = None, *, dry_run: bool = False) -> str:
@@ -352,30 +289,3 @@ def _watch(show: bool) -> AbstractContextManager[Listener]:
     from retain.terminal import Watch
 
     return Watch()
-
-
-def _write_report(
-    prepared: Prepared, folder: Path, *, show: bool
-) -> "tuple[tuple[Verdict, ...], tuple[str, ...]]":
-    """Point to the kept models, collect the results, write every file of the run."""
-    from retain.report.collect import collect
-    from retain.report.report import write_report
-
-    results = collect(
-        prepared.resolved,
-        prepared.graph,
-        prepared.store,
-        run_folder=str(folder),
-        command=prepared.command,
-        models=model_paths(prepared),
-    )
-    found = write_report(results, folder)
-    point_to_models(prepared, folder, found.verdicts)
-    if show:
-        from retain import terminal
-        from retain.report.terminal import show_analysis
-
-        show_analysis(found)
-        for note in results.notes:
-            terminal.say(note)
-    return found.verdicts, tuple(gate.message for gate in found.failed)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from retain.report.analysis import Analysis, analyse, choose_arms
 from retain.report.figures import draw_figures
+from retain.report.latex import measures_tex
 from retain.report.page import render
 from retain.report.probes import probe_rows
 from retain.report.results import Results
@@ -35,6 +36,7 @@ def write_report(results: Results, folder: Path) -> Analysis:
     with writing(folder):
         write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
         write_file(folder / "measures.csv", measures_csv(measures))
+        write_file(folder / "measures.tex", measures_tex(analysis))
         if analysis.results.inside:
             write_file(folder / DURING, during_csv(analysis.results.inside))
         else:

@@ -145,18 +145,18 @@ def at_fewest_shots(rows: Iterable[MeasureRow]) -> list[MeasureRow]:
 
 def scores_csv(rows: Iterable[ScoreRow]) -> str:
     """The text of scores.csv; give it rows of the role "report" alone."""
-    return _csv(SCORE_COLUMNS, ([getattr(row, name) for name in SCORE_COLUMNS] for row in rows))
+    return as_csv(SCORE_COLUMNS, ([getattr(row, name) for name in SCORE_COLUMNS] for row in rows))
 
 
 def during_csv(rows: Iterable[InsideScore]) -> str:
     """The text of during.csv; give it rows of the role "report" alone."""
-    columns = (*SCORE_COLUMNS, "optimizer_step")
-    return _csv(columns, ([getattr(row, name) for name in columns] for row in rows))
+    columns = (*SCORE_COLUMNS, "optimizer_step", "part")
+    return as_csv(columns, ([getattr(row, name) for name in columns] for row in rows))
 
 
 def measures_csv(rows: Iterable[MeasureRow]) -> str:
     """The text of measures.csv."""
-    return _csv(MEASURE_COLUMNS, (astuple(row) for row in rows))
+    return as_csv(MEASURE_COLUMNS, (astuple(row) for row in rows))
 
 
 def cell(value: object) -> str:
@@ -174,7 +174,8 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def _csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def as_csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as CSV, its values as `cell` writes them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -4,14 +4,19 @@ All text goes through `visible` and is given to rich as plain text, never as its
 nothing a model or a recipe wrote can drive the terminal.
 """
 
-from rich.console import Console
+from io import StringIO
+from math import isnan
+
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from retain.report.analysis import Analysis
+from retain.report.comparisons import told_p
 from retain.report.heat import Cell, Column, HeatMap, heat_maps
+from retain.report.runs import RunComparison
 from retain.report.scorebook import ScoreBook
-from retain.report.text import visible
+from retain.report.text import ends, metric_name, number, signed, task_name, visible
 from retain.report.verdict import Verdict
 
 _COLUMN_WIDTH = 20
@@ -106,3 +111,24 @@ def _tell(verdict: Verdict, out: Console) -> None:
 
 def _plain(text: str, style: str = "") -> Text:
     return Text(visible(text), style=style)
+
+
+def run_table(found: RunComparison, name: str, other: str) -> str:
+    """Two runs arm by arm, as text: the difference, its interval and p by Holm."""
+    made = Table(title=visible(f"{name} less {other}, same report items"), box=None, pad_edge=False)
+    for column in ("task", "arm", name, other, "difference", "95 %", "p (Holm)", "items"):
+        justify: JustifyMethod = "left" if column in ("task", "arm") else "right"
+        made.add_column(_plain(column), justify=justify, no_wrap=True)
+    for row in found.rows:
+        better = "" if row.higher_is_better else ", lower is better"
+        shots = f", {row.num_fewshot} shots" if row.num_fewshot else ""
+        task = f"{task_name(row.task)} ({metric_name(row.metric)}{better}{shots})"
+        cells = (
+            *(task, row.arm, number(row.value), number(row.other), signed(row.difference)),
+            *(ends(row.interval), "" if isnan(row.p_holm) else told_p(row.p_holm)),
+            str(row.num_items),
+        )
+        made.add_row(*map(_plain, cells))
+    out = Console(width=160, highlight=False, record=True, file=StringIO())
+    out.print(made)
+    return out.export_text().rstrip()
