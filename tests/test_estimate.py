@@ -77,3 +77,33 @@ def test_sequences_longer_than_the_model_reads_are_found_before_anything_runs(va
     values["phases"][0]["train"]["max_length"] = 1024
     with pytest.raises(RetainError, match=r"a: .* the model reads 512.*max_length"):
         api.plan(values)
+
+
+def test_checkpoints_inside_a_phase_are_in_the_plan(values):
+    plain = api.plan(values)
+    asked = api.plan(values | {"evaluate": {"tasks": ["phases"], "during_phase": 2}})
+    disks = [
+        [line.disk_bytes for line in one.lines if line.step.kind == "train"]
+        for one in (plain, asked)
+    ]
+    assert disks[1] == [3 * size for size in disks[0]]
+    kinds = [[line.step.kind for line in one.lines].count("evaluate") for one in (plain, asked)]
+    assert kinds == [3, 3 + 2 * 2]
+    assert not {line.step for line in plain.lines if line.step.kind == "train"} & {
+        line.step for line in asked.lines
+    }
+
+
+def test_a_plan_says_what_the_items_can_show(values, tmp_path):
+    rows = [
+        {"question": f"is {n} odd?", "choices": ["yes", "no"], "answer": 1 - n % 2}
+        for n in range(200)
+    ]
+    (tmp_path / "skill.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    train = values["phases"][0]["train"] | {"objective": "sft"}
+    skill = {"name": "skill", "data": "skill.jsonl", "train": train, "held_out": {"count": 90}}
+    plan = api.plan(values | {"phases": [skill, *values["phases"]]})
+    assert list(plan.visible) == ["phase:skill"]  # running text has no accuracy
+    found = plan.visible["phase:skill"]
+    assert 40 <= found.num_items <= 75
+    assert found.change == pytest.approx(2.8016 * (0.2 / found.num_items) ** 0.5, rel=1e-3)

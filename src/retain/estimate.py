@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retain.errors import RetainError
+from retain.evaluate.items import NUM_ROLE_PARTS
 from retain.execute import carry_out
+from retain.measure.statistics import planned_visible_change
 from retain.methods import from_spec
 from retain.methods.base import History, Past
 from retain.pipeline.graph import Graph, Row
@@ -71,6 +73,19 @@ class Line:
     disk_bytes: int = 0
 
 
+class Visible(NamedTuple):
+    """What a task's items can show, before any is scored.
+
+    Attributes:
+        num_items: `report` items.
+        change: The smallest true change of an accuracy that they show with power 80 %, if a fifth
+            of them comes out otherwise; see `retain.measure.statistics.planned_visible_change`.
+    """
+
+    num_items: int
+    change: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run would do.
@@ -81,12 +96,14 @@ class Plan:
         copy_bytes: Memory besides, while a snapshot is written in the background; not taken
             where it is more than half of the free or a sixteenth of all memory.
         notes: What a reader must know: rough counts, what happens in an arm.
+        visible: Task to the smallest change of an accuracy that its items will show (`Visible`).
     """
 
     lines: tuple[Line, ...]
     snapshot_bytes: int
     copy_bytes: int = 0
     notes: tuple[str, ...] = field(default=())
+    visible: Mapping[str, "Visible"] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -132,6 +149,7 @@ class _Estimator:
         self.snapshot_bytes = self.copy_bytes = 0
         self.rates: dict[str, Rates] = {}
         self.known_facts: dict[str, Facts] = {}
+        self.num_items: dict[str, int] = {}
 
     def plan(self) -> Plan:
         new = [step for step in self.graph.steps if not self.store.finished(step)]
@@ -155,6 +173,11 @@ class _Estimator:
             snapshot_bytes=self.snapshot_bytes,
             copy_bytes=self.copy_bytes,
             notes=tuple(self.notes),
+            visible={
+                task: Visible(num_items, planned_visible_change(num_items))
+                for task, num_items in self.num_items.items()
+                if num_items
+            },
         )
 
     def line(self, step: Step, row: Row | None) -> Line:
@@ -320,7 +343,7 @@ class _Estimator:
         ):
             return shipped
         if "data" in spec:
-            return _embedded_tokens(spec, limit)
+            return self.embedded_tokens(spec, limit)
         self.notes.setdefault(f"{spec['name']}: a rough guess, its data is not at hand.")
         items = min(limit or UNKNOWN_ITEMS, UNKNOWN_ITEMS)
         return items * UNKNOWN_TOKENS, items * 10, 0
@@ -330,6 +353,9 @@ class _Estimator:
         lines = self.open(step.inputs["data"], "heldout.jsonl").read_text("utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         rows = [row for row in rows if row["role"] != "pool"][:limit]
+        if all(row.get("choices") or row.get("reference") for row in rows):
+            name = step.settings["task"]["name"]
+            self.num_items[name] = sum(row["role"] == "report" for row in rows)
         measured = rows[:NUM_MEASURED]
         if not measured:
             return 0, 0, 0
@@ -345,6 +371,27 @@ class _Estimator:
         written = any(r.get("reference") and not r.get("choices") for r in measured)
         generated = GENERATED[0] * GENERATED[1] if written else 0
         return int(read * scale), int(scored * scale), generated + SAMPLE_TOKENS
+
+    def embedded_tokens(self, spec: Mapping[str, Any], limit: int | None) -> tuple[int, int, int]:
+        """Of a shipped task, by the characters of its data."""
+        from retain.data.embedded import load_embedded
+
+        try:
+            rows = load_embedded(spec["data"].removeprefix("embedded:"))
+        except RetainError:
+            return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, 0
+        if spec.get("output_type") == "loglikelihood_rolling":
+            tokens = int(100 * 1000 / CHARACTERS_PER_TOKEN)
+            return tokens, tokens, 0
+        rows = [row for row in rows if row.get("split") != "train"][:limit]
+        self.num_items[spec["name"]] = round(len(rows) * (1 - 1 / NUM_ROLE_PARTS))
+        asked = sum(len(str(row.get(key, ""))) for row in rows for key in ASKED)
+        choices = sum(len(choice) for row in rows for choice in row.get("choices", ()))
+        return (
+            int((asked + choices) / CHARACTERS_PER_TOKEN) + 10 * len(rows),
+            int(choices / CHARACTERS_PER_TOKEN),
+            0,
+        )
 
     # ------------------------------------------------------------ what is known
 
@@ -485,27 +532,6 @@ def _without_corpora(mix: Step) -> tuple[Step, float]:
     settings = {**mix.settings, "sources": left}
     plain = Step("mix", mix.name, mix.version, settings, inputs=inputs, files=mix.files)
     return plain, (1 + of_new) / (1 - of_mix)
-
-
-def _embedded_tokens(spec: Mapping[str, Any], limit: int | None) -> tuple[int, int, int]:
-    """Of a shipped task, by the characters of its data."""
-    from retain.data.embedded import load_embedded
-
-    try:
-        rows = load_embedded(spec["data"].removeprefix("embedded:"))
-    except RetainError:
-        return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, 0
-    if spec.get("output_type") == "loglikelihood_rolling":
-        tokens = int(100 * 1000 / CHARACTERS_PER_TOKEN)
-        return tokens, tokens, 0
-    rows = [row for row in rows if row.get("split") != "train"][:limit]
-    asked = sum(len(str(row.get(key, ""))) for row in rows for key in ASKED)
-    choices = sum(len(choice) for row in rows for choice in row.get("choices", ()))
-    return (
-        int((asked + choices) / CHARACTERS_PER_TOKEN) + 10 * len(rows),
-        int(choices / CHARACTERS_PER_TOKEN),
-        0,
-    )
 
 
 def _size(folder: Path) -> int:

@@ -1,0 +1,137 @@
+"""What may be shown to others: the figures, and none of the secrets planted everywhere else."""
+
+import getpass
+import socket
+from dataclasses import replace
+
+import pytest
+
+from retain.api.report import is_public
+from retain.errors import DataError
+from retain.report.report import write_report
+from retain.report.results import DataFacts
+from retain.report.share import OWN, shareable
+from tests.report.reading import Reader
+from tests.report.synthetic import RECIPE
+
+SECRETS = (
+    *("/home/alice/work", "alice", "bastion-7", "patient data.jsonl", "patients.jsonl"),
+    *("s3cret-sentence", "the deltoid", "C:\\Users\\Alice", "file:///srv", "10.0.0.7"),
+)
+FULL = " ".join(SECRETS)
+
+
+def planted(results):
+    """The run with secrets wherever a run can hold any."""
+    phases = [
+        {
+            **RECIPE["phases"][0],
+            "data": [{"source": "/home/alice/work/patients.jsonl", "split": None}],
+        },
+        {**RECIPE["phases"][1], "data": ["patients.jsonl#100"]},
+    ]
+    recipe = RECIPE | {
+        "model": "/home/alice/work/model",
+        "phases": phases,
+        "evaluate": {
+            "tasks": ["phases", {"name": "mine", "data": "./patients.jsonl", "metric": "chrf"}],
+            "include_path": "/home/alice/work",
+        },
+        "arms": {
+            "replay": {
+                "methods": [
+                    {
+                        "method": "generative_replay",
+                        "prompts": [FULL, "Tell me of s3cret-sentence."],
+                        "past": {"data": ["/home/alice/work/old.jsonl"]},
+                        "note": "C:\\Users\\Alice",
+                    }
+                ]
+            }
+        },
+        "fail_if": [],
+    }
+    own = DataFacts(
+        role="phase medicine",
+        source="/home/alice/work/patients.jsonl, embedded:hindi-prose",
+        licence=FULL,
+        num_train=5,
+        num_held_out=5,
+        sha256="5f" * 32,
+        notes=(FULL,),
+    )
+    return replace(
+        results,
+        recipe=recipe,
+        run_folder="/home/alice/work/runs/quickstart",
+        variants=tuple(replace(one, model="/home/alice/work/model") for one in results.variants),
+        arms=tuple(replace(arm, description=FULL) for arm in results.arms),
+        models=dict.fromkeys(results.models, "/home/alice/work/models"),
+        samples=tuple(
+            replace(one, prompt=FULL, reference=FULL, response=FULL) for one in results.samples
+        ),
+        data=(own, results.data[1]),
+        environment=results.environment | {"host": "bastion-7", "user": "alice", "path": FULL},
+        command="cd /home/alice/work && retain run patients.yaml",
+        notes=(FULL,),
+    )
+
+
+@pytest.fixture
+def shared(results, tmp_path):
+    """The files that are written, as one text."""
+    write_report(shareable(planted(results), is_public), tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".html", ".csv", ".tex", ".png", ".svg"}
+    return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("secret", [*SECRETS, "Alice", "5f5f5f5f", "prompts of"])
+def test_no_secret_is_in_any_file(shared, secret):
+    for name, content in shared.items():
+        assert secret.encode() not in content, name
+
+
+def test_the_figures_are_those_of_the_whole_report(results, shared, tmp_path):
+    write_report(results, tmp_path / "whole")
+    for name in ("scores.csv", "measures.csv"):
+        assert shared[name] == (tmp_path / "whole" / name).read_bytes()
+    page = shared["report.html"].decode()
+    reader = Reader(page)
+    assert reader.faults == reader.live == []
+    assert "Ship “low_rate”" in page
+    assert "embedded:hindi-prose" in page
+    assert OWN in page
+    assert "Answers before and after" not in page
+    assert "learning_rate: 0.0002" in page
+
+
+@pytest.mark.parametrize("where", ["user", "machine"])
+def test_a_name_of_this_place_in_an_arm_is_refused(results, monkeypatch, where):
+    monkeypatch.setattr(getpass, "getuser", lambda: "alice" if where == "user" else "root")
+    monkeypatch.setattr(socket, "gethostname", lambda: "bastion-7" if where == "machine" else "x")
+    name = {"user": "for-alice", "machine": "BASTION-7"}[where]
+    arms = (replace(results.arms[0], name=name), *results.arms[1:])
+    with pytest.raises(DataError, match=f"nothing was shared: '{name}' holds the {where}'s name"):
+        shareable(replace(results, arms=arms), is_public)
+    shareable(results, is_public)
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("embedded:hindi-prose", True),
+        ("embedded:hindi-prose#100", True),
+        ("org/set", True),
+        ("hub:org/set", True),
+        ("set", False),
+        ("/srv/set", False),
+        ("./org/set", False),
+        ("~/set", False),
+        ("data/set.jsonl", False),
+        ("tests/report", False),
+        ("models/x.gguf", False),
+    ],
+)
+def test_what_anyone_may_get(reference, expected):
+    assert is_public(reference) is expected
