@@ -104,7 +104,7 @@ def test_two_runs_are_compared_arm_by_arm(project, tmp_path):
     assert "first less second" in text
     with pytest.raises(DataError, match="the same run twice"):
         api.compare("first", "runs/first")
-    with pytest.raises(RetainError, match="did you mean"):
+    with pytest.raises(RetainError, match="Did you mean 'second'"):
         api.compare("first", "secnd")
 
 

@@ -1,7 +1,10 @@
 """What a reader, or a browser, finds in a page: visible text, live nodes, addresses."""
 
 from html.parser import HTMLParser
+from importlib import resources
 
+OURS = (resources.files("retain.report") / "templates" / "sort.js").read_text("utf-8")
+"""The one script that a page may hold."""
 VOID = {"meta", "link", "br", "img", "input", "hr", "base", "col", "source", "wbr"}
 ALLOWED = {
     *("html", "head", "meta", "title", "style", "link", "body", "header", "main", "footer"),
@@ -18,6 +21,7 @@ class Reader(HTMLParser):
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
         self.open, self.text, self.nodes, self.faults = [], [], [], []
+        self.scripts = []
         self.feed(page)
         self.close()
         if self.open:
@@ -33,13 +37,19 @@ class Reader(HTMLParser):
             self.faults.append(f"</{tag}> closes something else at {self.getpos()}")
 
     def handle_data(self, data):
-        if not {"style", "svg"} & set(self.open) and data.strip():
+        if self.open[-1:] == ["script"]:
+            self.scripts.append(data)
+        elif not {"style", "svg"} & set(self.open) and data.strip():
             self.text.append(" ".join(data.split()))
 
     @property
     def live(self):
         """Nodes and attributes that run, load or lead somewhere."""
-        found = [tag for tag, _ in self.nodes if tag not in ALLOWED]
+        found = [tag for tag, _ in self.nodes if tag not in {*ALLOWED, "script"}]
+        if "".join(self.scripts) != OURS or ("script", {}) not in self.nodes:
+            found.append("another script")
+        if [tag for tag, _ in self.nodes].count("script") != 1:
+            found.append("several scripts")
         for tag, attributes in self.nodes:
             for name, value in attributes.items():
                 text = (value or "").strip().lower()

@@ -6,13 +6,18 @@ from hashlib import sha256
 import numpy as np
 
 from retain.report.results import (
+    Answer,
     Arm,
     Checkpoint,
+    Corpus,
+    Cost,
     Curve,
     DataFacts,
     ItemKey,
     Items,
+    Made,
     Moving,
+    Question,
     Results,
     Sample,
     ScoreRow,
@@ -114,6 +119,11 @@ def make_results(*, num_items=400, seeds=(0,), tasks=TASKS, arms=ARMS, phases=PH
         curves=tuple(_curves(arms, seeds, phases)),
         training=tuple(_training(arms, seeds, phases)),
         samples=tuple(_samples(arms, phases)),
+        questions=_questions(items),
+        answers=_answers(items),
+        corpora=_corpora(),
+        lineage=tuple(_lineage(arms, seeds, phases)),
+        costs=(Cost("data", 2, 0.4), Cost("train", 5, 312.0), Cost("evaluate", 30, 155.5)),
         data=_data(),
         environment={
             "device": "cpu, 2 threads",
@@ -277,6 +287,65 @@ def _samples(arms, phases):
                 reference=" जब मेरे पिता घर पर नहीं थे।",
                 response=text.get(row, " जब मैं अपने घर में था और वह मेरे साथ थी।"),
             )
+
+
+def _questions(items):
+    return {
+        key.task: {
+            item: Question(f"Question {item[:6]} of {key.task.task}?", f"right {item[:4]}")
+            for item in one.of_role("report").hashes.tolist()
+        }
+        for key, one in items.items()
+        if key.task.metric == "acc"
+    }
+
+
+def _answers(items):
+    """A margin of the sign that the item's value asks for."""
+    found = {}
+    for key, one in items.items():
+        report = one.of_role("report")
+        if key.task.metric == "acc":
+            found[key] = {
+                item: Answer(
+                    f"right {item[:4]}" if value else f"wrong {item[4:8]}",
+                    (int(item[8:12], 16) / 65536 + 0.01) * (1 if value else -3),
+                )
+                for item, value in zip(report.hashes.tolist(), report.values, strict=True)
+            }
+    return found
+
+
+def _corpora():
+    return (
+        Corpus(
+            name="tree-hindi",
+            step="rehearse/tree-hindi-0123456789abcdef",
+            num_documents=61,
+            num_tokens=20_112,
+            tokens_written=31_007,
+            removed=(("assistant", "repeats itself", 12), ("document", "leak", 1)),
+            diversity=(("distinct-1: different words of all", 0.31), ("self-BLEU", 0.12)),
+            samples=("user: What is a nerve?\nassistant: A bundle of fibres.",),
+            removed_samples=(("repeats itself", "the the the the"),),
+        ),
+    )
+
+
+def _lineage(arms, seeds, phases):
+    for seed in seeds:
+        for place, arm in enumerate(arms):
+            for index, phase in enumerate(phases, start=1):
+                yield Made(
+                    variant="default",
+                    arm=arm.name,
+                    seed=seed,
+                    phase_index=index,
+                    phase=phase,
+                    model=f"train/{phase}-{seed}{index}{place if index > 1 else 0}fffffffffffff",
+                    start=f"train/{phases[0]}-{seed}10fffffffffffff" if index > 1 else "",
+                    data=(f"data/{phase}-00000000000000{index:02d}",),
+                )
 
 
 def _data():

@@ -14,7 +14,7 @@ from retain.report import report as writer
 from retain.report.analysis import analyse, choose_arms
 from retain.report.page import render
 from retain.report.report import write_report
-from retain.report.results import Arm, Checkpoint
+from retain.report.results import Arm, Checkpoint, Cost, Question
 from tests.report.reading import Reader
 from tests.report.synthetic import ARMS, RECIPE, TASKS, make_results
 
@@ -102,6 +102,32 @@ def everything_hostile(results, text):
             replace(one, role=text, source=text, licence=text, languages=text, notes=(text,))
             for one in results.data
         ),
+        questions={
+            key: dict.fromkeys(one, Question(text, text)) for key, one in results.questions.items()
+        },
+        answers={
+            key._replace(checkpoint=moved(key.checkpoint)): {
+                item: answer._replace(text=text) for item, answer in one.items()
+            }
+            for key, one in results.answers.items()
+        },
+        corpora=tuple(
+            replace(
+                one,
+                name=text,
+                step=text,
+                removed=((text, text, 3),),
+                diversity=((text, 0.5),),
+                samples=(text,),
+                removed_samples=((text, text),),
+            )
+            for one in results.corpora
+        ),
+        lineage=tuple(
+            replace(one, arm=text, phase=text, model=text, start=text, data=(text,))
+            for one in results.lineage
+        ),
+        costs=(Cost(text, 3, 1.5),),
         environment={text: text},
         command=text,
         notes=(text,),
@@ -139,16 +165,23 @@ def test_hostile_text_is_shown_not_dropped(results):
     assert any("<script>alert(1)</script>" in said for said in Reader(page).text)
 
 
-def test_the_policy_allows_our_style_sheet_and_no_other(page):
+def test_the_policy_allows_our_style_sheet_and_script_and_no_other(page):
     css = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert css is not None
+    assert script is not None
     assert policy is not None
-    digest = b64encode(sha256(css[1].encode()).digest()).decode()
+    digest, of_script = (
+        b64encode(sha256(found[1].encode()).digest()).decode() for found in (css, script)
+    )
     assert (
         policy[1]
         .replace("&#39;", "'")
-        .startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:")
+        .startswith(
+            f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'sha256-{of_script}'; "
+            "img-src data:"
+        )
     )
     assert "unsafe" not in policy[1]
     assert not re.search(r'<[^>]* style="', page)
@@ -268,7 +301,7 @@ def test_the_page_is_written_last_and_a_full_disk_is_told(results, tmp_path, mon
     monkeypatch.setattr(writer, "write_file", lambda path, content: written.append(path.name))
     monkeypatch.setattr(writer, "draw_figures", lambda analysis, folder: written.append("figures"))
     write_report(results, tmp_path)
-    assert written == ["scores.csv", "measures.csv", "figures", "report.html"]
+    assert written == ["scores.csv", "measures.csv", "measures.tex", "figures", "report.html"]
 
     def full(analysis, folder):
         raise OSError(errno.ENOSPC, "No space left on device")

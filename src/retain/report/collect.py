@@ -15,8 +15,10 @@ from retain.evaluate.probes import PROBE
 from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
+from retain.report import made
 from retain.report.moving import moving_of
 from retain.report.results import (
+    Answer,
     Arm,
     Checkpoint,
     Curve,
@@ -26,6 +28,7 @@ from retain.report.results import (
     Items,
     Moving,
     ProbeFacts,
+    Question,
     Results,
     Sample,
     ScoreRow,
@@ -34,6 +37,7 @@ from retain.report.results import (
     Variant,
     stop_name,
 )
+from retain.report.texts import read_texts
 from retain.steps.step import Step
 from retain.steps.store import Store
 
@@ -72,6 +76,8 @@ def collect(
     items: dict[ItemKey, Items] = {}
     scores: list[ScoreRow] = []
     samples: list[Sample] = []
+    questions: dict[TaskKey, Mapping[str, Question]] = {}
+    answers: dict[ItemKey, Mapping[str, Answer]] = {}
     inside: list[InsideScore] = []
     inside_items: dict[ItemKey, Items] = {}
     for row in graph.rows:
@@ -82,6 +88,10 @@ def collect(
             scores += _scores(row, step, store)
             items |= _items(row, step, store)
             samples += _samples(row, task, step, store)
+            texts = read_texts(store.open(step, "items.parquet"), store.open(step, "scores.json"))
+            for key, (asked, answered) in texts.items():
+                questions.setdefault(key, asked)
+                answers[ItemKey(checkpoint(row), key)] = answered
     trained = [row for row in graph.rows if row.train is not None]
     records = [store.record(step) for step in graph.steps]
     return Results(
@@ -115,6 +125,11 @@ def collect(
         environment=environment(records),
         command=command,
         notes=(*_origins(resolved), *_notes(graph, records), *unlike(records)),
+        questions=questions,
+        answers=answers,
+        corpora=tuple(made.corpora(graph, store)),
+        lineage=tuple(made.lineage(graph)),
+        costs=tuple(made.costs(graph, store)),
         inside=tuple(inside),
         inside_items=inside_items,
     )

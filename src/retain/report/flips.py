@@ -26,7 +26,7 @@ def task_flips(book: ScoreBook, key: TaskKey) -> dict[Checkpoint, SampledFlips]:
     whose items are not each right or wrong; a checkpoint without items on both sides is left out.
     """
     items = book.items_of(key)
-    if not items or not all(_is_right_or_wrong(one) for one in items.values()):
+    if not items or not all(is_right_or_wrong(one) for one in items.values()):
         return {}
     taught_in = book.taught_in(key) or 0
     sinces: dict[Checkpoint, int] = {}
@@ -37,7 +37,8 @@ def task_flips(book: ScoreBook, key: TaskKey) -> dict[Checkpoint, SampledFlips]:
     return _resampled(key, items, sinces) if sinces else {}
 
 
-def _is_right_or_wrong(items: Items) -> bool:
+def is_right_or_wrong(items: Items) -> bool:
+    """Whether each item is either right or wrong."""
     return items.weights is None and bool(np.isin(items.values, (0, 1)).all())
 
 

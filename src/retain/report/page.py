@@ -1,8 +1,9 @@
-"""report.html: one file that opens offline, runs no script and asks nothing of the network.
+"""report.html: one file that opens offline and asks nothing of the network.
 
 Every text goes through `visible` and then through the template's escaping; the only ready-made
-markup is our own style sheet and drawings. The page's policy allows that one style sheet, by its
-hash, and pictures inside the page; nothing else is loaded, whatever a model may have written.
+markup is our own style sheet, drawings, and one script that sorts tables, the same in every
+report. The page's policy allows these two, by their hashes, and pictures inside the page; nothing
+else is loaded or run, whatever a model may have written. Without scripts the page says the same.
 """
 
 from base64 import b64encode
@@ -24,6 +25,7 @@ from retain.report.overview import asked, efforts, measure_lines
 from retain.report.plane_drawing import plane
 from retain.report.planes import panels
 from retain.report.probes import drift_parts
+from retain.report.questions import arm_flips
 from retain.report.scorebook import ScoreBook
 from retain.report.shot_curves import shot_panels
 from retain.report.text import (
@@ -45,7 +47,7 @@ def render(analysis: Analysis) -> str:
     environment = _environment()
     loader = environment.loader
     assert loader is not None
-    css = loader.get_source(environment, "style.css")[0]
+    css, script = (loader.get_source(environment, name)[0] for name in ("style.css", "sort.js"))
     return environment.get_template("report.html.j2").render(
         results=analysis.results,
         failed=analysis.failed,
@@ -55,9 +57,16 @@ def render(analysis: Analysis) -> str:
             _plain(analysis.results.recipe), sort_keys=False, allow_unicode=True, width=88
         ),
         css=Markup(css),
-        css_hash=b64encode(sha256(css.encode()).digest()).decode(),
+        css_hash=_hash(css),
+        script=Markup(script),
+        script_hash=_hash(script),
         warnings=_warnings(analysis),
     )
+
+
+def _hash(text: str) -> str:
+    """How a policy names a style sheet or a script."""
+    return b64encode(sha256(text.encode()).digest()).decode()
 
 
 def _environment() -> Environment:
@@ -116,6 +125,11 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         ],
         "columns": maps[0].columns if maps else (),
         "blocks": blocks(maps),
+        "inside": [
+            row
+            for row in analysis.results.inside
+            if row.variant == book.variant.name and row.is_main
+        ],
         "efforts": efforts(analysis, book),
         "moving": moving_parts(analysis, book, f"moving-{place}"),
         "shot_panels": shot_panels(book, f"shots-{place}"),
@@ -123,8 +137,10 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         "drifts": drift_parts(analysis, book, f"drift-{place}"),
         "comparisons": comparison_lines(book),
         "measures": measure_lines(analysis, book),
+        "flips": arm_flips(analysis, book),
         "losses": _losses(analysis, book, place),
         "asked": asked(analysis, book),
+        "lineage": [one for one in analysis.results.lineage if one.variant == book.variant.name],
         "scores": [row for row in analysis.results.scores if row.variant == book.variant.name],
     }
 

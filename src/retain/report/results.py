@@ -250,6 +250,78 @@ class Sample:
     response: str
 
 
+class Question(NamedTuple):
+    """One scored item as people read it; both texts are hostile."""
+
+    prompt: str
+    target: str
+
+
+class Answer(NamedTuple):
+    """What a checkpoint made of a question.
+
+    Attributes:
+        text: The choice taken or the text written; empty where it is not known. Hostile.
+        margin: Log-probability of the right choice less that of the best wrong one, in nats; NaN
+            without choices.
+    """
+
+    text: str
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """One corpus that a model wrote; samples are hostile.
+
+    Attributes:
+        step: The step that wrote it.
+        num_documents: Mixed in, at most: what filters and leaks left.
+        tokens_written: By the model, what was removed included.
+        removed: What was removed, why, and how many.
+        diversity: Measures in words, with their values.
+        samples: The first documents.
+        removed_samples: Why, and the text.
+    """
+
+    name: str
+    step: str
+    num_documents: int
+    num_tokens: int
+    tokens_written: int
+    removed: tuple[tuple[str, str, int], ...] = ()
+    diversity: tuple[tuple[str, float], ...] = ()
+    samples: tuple[str, ...] = ()
+    removed_samples: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What one model was made from: steps by their folders in the store.
+
+    Attributes:
+        start: The step whose model the phase started with; empty for the base model.
+        data: Steps whose examples it was trained on.
+    """
+
+    variant: str
+    arm: str
+    seed: int
+    phase_index: int
+    phase: str
+    model: str
+    start: str
+    data: tuple[str, ...]
+
+
+class Cost(NamedTuple):
+    """What all steps of a kind took, each once."""
+
+    kind: str
+    num_steps: int
+    seconds: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
     """One source of data.
@@ -300,6 +372,11 @@ class Results:
         environment: Versions, device, threads; shown as they are.
         command: What repeats the run.
         notes: Warnings of the run, such as mixed devices.
+        questions: Main metric to the hash of each `report` item to its texts.
+        answers: The same of every checkpoint's answers.
+        corpora: What models wrote to be trained on.
+        lineage: What each model was made from.
+        costs: Seconds by kind of step.
         inside: Every score of a checkpoint inside a phase, of both roles.
         inside_items: The items of these, under the name of the stop (`stop_name`).
     """
@@ -322,6 +399,11 @@ class Results:
     environment: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     notes: tuple[str, ...] = ()
+    questions: Mapping[TaskKey, Mapping[str, Question]] = field(default_factory=dict)
+    answers: Mapping[ItemKey, Mapping[str, Answer]] = field(default_factory=dict)
+    corpora: tuple[Corpus, ...] = ()
+    lineage: tuple[Made, ...] = ()
+    costs: tuple[Cost, ...] = ()
     inside: tuple[InsideScore, ...] = ()
     inside_items: Mapping[ItemKey, Items] = field(default_factory=dict)
 

@@ -238,9 +238,9 @@ def _difference(
     paired = [_only(items, shared) for items in all_items]
     points = np.array([ratio_of_sums(one.values, one.weights) for one in paired])
     half = len(ours)
-    values = points[:half].mean(), points[half:].mean()
+    means = float(points[:half].mean()), float(points[half:].mean())
     if num_clusters(paired[0].groups) < MIN_CLUSTERS:
-        return np.array([values[0] - values[1]]), (float(values[0]), float(values[1])), len(shared)
+        return np.array([means[0] - means[1]]), means, len(shared)
     draws_RB = resampled_scores(
         np.stack([one.values for one in paired]),
         generator("items", *key),
@@ -250,7 +250,7 @@ def _difference(
     sampled_RN = np.concatenate([points[:, None], draws_RB], axis=1)
     by_seed = list(sampled_RN[:half] - sampled_RN[half:])
     mean_N = mean_over_seeds(by_seed, "runs", *key)
-    return mean_N, (float(values[0]), float(values[1])), len(shared)
+    return mean_N, means, len(shared)
 
 
 def _only(items: Items, hashes: np.ndarray) -> Items:

@@ -10,13 +10,11 @@ import getpass
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from retain.errors import DataError
 from retain.report.results import Arm, DataFacts, Results
@@ -61,6 +59,9 @@ def shareable(results: Results, is_public: Callable[[str], bool]) -> Results:
         arms=tuple(replace(arm, description=_description(arm)) for arm in results.arms),
         models={},
         samples=(),
+        questions={},
+        answers={},
+        corpora=tuple(replace(one, samples=(), removed_samples=()) for one in results.corpora),
         data=tuple(_data(one, shown) for one in results.data),
         environment={
             name: value for name, value in results.environment.items() if name in ENVIRONMENT
@@ -133,6 +134,6 @@ def _texts(value: Any) -> Iterator[str]:
     elif is_dataclass(value):
         for column in fields(value):
             yield from _texts(getattr(value, column.name))
-    elif isinstance(value, Sequence) and not isinstance(value, np.ndarray):
+    elif isinstance(value, list | tuple):
         for one in value:
             yield from _texts(one)
