@@ -59,6 +59,9 @@ def shareable(results: Results, is_public: Callable[[str], bool]) -> Results:
         arms=tuple(replace(arm, description=_description(arm)) for arm in results.arms),
         models={},
         samples=(),
+        probes=tuple(
+            replace(one, content=_recipe(one.content, "", shown)) for one in results.probes
+        ),
         questions={},
         answers={},
         corpora=tuple(replace(one, samples=(), removed_samples=()) for one in results.corpora),
