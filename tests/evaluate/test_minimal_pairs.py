@@ -40,6 +40,8 @@ def test_all_pairs_are_scored_and_frames_suffice_for_an_interval(shipped, engine
         report = {one.source_item for one in task.division.items if one.role == "report"}
         assert len(report) >= MIN_CLUSTERS
         assert task.shots([0, 5]) == [0]
+        answers = [document["answer"] for document in task.documents]
+        assert sum(answers) == len(answers) / 2
         reviewed = "english" in spec["name"]
         assert any("native speaker" in note for note in task.notes) != reviewed
 
@@ -49,10 +51,10 @@ def test_the_likelier_sentence_is_taken(engine):
     task = make_task(spec, engine, limit=6, compat=None)
     found = ask([task], engine, [0], Ledger())
     for row in found.items:
-        right, wrong = row["choice_logprobs"]
-        assert row["metric:acc"] == float(right > wrong)
+        logprobs, answer = row["choice_logprobs"], row["answer"]
+        assert row["metric:acc"] == float(logprobs[answer] > logprobs[1 - answer])
     question = task.questions(0)[0]
     document = task.documents[question.item.index]
-    whole = engine.rolling([document["right"], document["wrong"]])
-    assert question.calls[0].continuation == document["right"]
+    whole = engine.rolling(document["choices"])
+    assert question.calls[0].continuation == document["choices"][0]
     assert found.items[0]["choice_logprobs"] == pytest.approx(whole, rel=1e-4)

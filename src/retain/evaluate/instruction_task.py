@@ -50,7 +50,7 @@ class InstructionTask:
         constraints = [one.constraint for one in self.instructions]
         division = divide(keys, constraints, keep_pool=False, limit=limit)
         self.items = division.items
-        self.notes = [f"{NAME}: {NOTE}"]
+        self.notes = [NOTE]
         if limit is not None and limit > division.num_available:
             self.notes.append(
                 f"limit {limit} is larger than the data: "

@@ -68,7 +68,7 @@ class LmEvalTask:
             self.task = _load(spec)
             self.documents = list(self.task.eval_docs)
         if note := (self.task.config.metadata or {}).get("note"):
-            self.notes.append(f"{self.name}: {note}")
+            self.notes.append(str(note))
         if not self.documents:
             raise TaskError(f"{self.name}: no items to score; its data is empty")
         self._asked: dict[int, list[Question]] = {}

@@ -15,10 +15,16 @@ Pair = tuple[str, str, str]
 
 def documents(language: str, kind: str, **_: Any) -> dict[str, Dataset]:
     """The pairs of one kind in one language, as the split ``test``; a frame is a source item."""
-    rows = [
-        {"right": right, "wrong": wrong, "source_item": f"{language} {kind}: {frame}"}
-        for frame, right, wrong in _PAIRS[language, kind]()
-    ]
+    rows = []
+    for number, (frame, right, wrong) in enumerate(_PAIRS[language, kind]()):
+        answer = number % 2  # each place is right as often, so that no place is a majority
+        rows.append(
+            {
+                "choices": [wrong, right] if answer else [right, wrong],
+                "answer": answer,
+                "source_item": f"{language} {kind}: {frame}",
+            }
+        )
     # shots are never shown; a split of their own keeps all pairs for scoring
     return {"test": Dataset.from_list(rows), "unused": Dataset.from_list(rows[:1])}
 
