@@ -86,5 +86,40 @@ def t5():
     return sharp(T5ForConditionalGeneration(config))
 
 
+def _rope(longest, **rope):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=longest,
+        bos_token_id=1, eos_token_id=2, rope_parameters={"rope_theta": 1e4} | rope,
+    )  # fmt: skip
+    return sharp(LlamaForCausalLM(config))
+
+
+def longrope():
+    """Rows of more than 64 tokens have other frequencies at every position."""
+    factors = {"short_factor": [1.0] * 4, "long_factor": [8.0] * 4, "factor": 8.0}
+    return _rope(512, rope_type="longrope", original_max_position_embeddings=64, **factors)
+
+
+def dynamic_rope():
+    """Rows of more than 64 tokens have frequencies of their own length, and keep the last."""
+    return _rope(64, rope_type="dynamic", factor=4.0)
+
+
+def phimoe():
+    """Its sliding window of 64 tokens is in the mask alone; attention functions are not told."""
+    from transformers import PhimoeConfig, PhimoeForCausalLM
+
+    config = PhimoeConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=64, num_local_experts=4,
+        num_experts_per_tok=2, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=512, sliding_window=64, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    return sharp(PhimoeForCausalLM(config))
+
+
+ROWWISE = {build.__name__: build for build in (longrope, dynamic_rope)}
 TREES = {build.__name__: build for build in (llama, gpt2, gemma3, qwen3)}
 OTHERS = {build.__name__: build for build in (bloom, mamba)}

@@ -10,7 +10,7 @@ from retain.evaluate import generate
 from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
 from retain.evaluate.ledger import Ledger
-from tests.evaluate.evaluation_models import bloom
+from tests.evaluate.evaluation_models import ROWWISE, bloom, phimoe, qwen3, t5
 
 TEXTS = ("the cat", "which one", "मेरो नाम एक", "a", "no yes " * 9)
 GREEDY = {"max_gen_toks": 12}
@@ -151,3 +151,101 @@ def test_repeats_of_one_prompt_draw_apart(engine):
     options = {"max_gen_toks": 12, "do_sample": True, "temperature": 1.0}
     one, other = engine.generate(prompts(options, ["the cat", "the cat"]))
     assert one != other
+
+
+# ---------------------------------------------------------------- what is refused, and by name
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"max_length": 70}, "max_length counts the prompt too"),
+        ({"max_gen_toks": 0}, "max_gen_toks is 0"),
+        ({"until": [""]}, "until holds an empty string"),
+        ({"do_sample": True, "temperature": 0.0}, "temperature is 0.0; sampling needs more"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(engine, options, fault):
+    with pytest.raises(TaskError, match=f"drop, document 3: {fault}"):
+        engine.generate([Prompt("the cat", options, "drop, document 3")])
+
+
+def test_an_empty_prompt_is_refused_by_name(engine):
+    with pytest.raises(TaskError, match="drop, document 3: the prompt has no token"):
+        engine.generate([Prompt("the cat"), Prompt("", name="drop, document 3")])
+
+
+@pytest.mark.parametrize("options", [GREEDY, GREEDY | {"repetition_penalty": 1.5}])
+def test_nan_is_not_taken_for_an_answer(tokenizer, options):
+    """Through the live batch and through transformers; neighbours are not blamed."""
+    model = qwen3()
+    bad = tokenizer(" Anatomy", add_special_tokens=False)["input_ids"][-1]
+    with torch.no_grad():
+        model.model.embed_tokens.weight[bad] = torch.nan
+    asked = [Prompt(text, options, text) for text in ("the cat", "the Anatomy", "who is", "dog")]
+    with pytest.raises(TaskError, match=r"^the Anatomy: the model answers NaN"):
+        Engine(model, tokenizer).generate(asked)
+
+
+# ---------------------------------------------------------------- models that look different
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_positions_that_depend_on_the_batch_are_written_one_by_one(tokenizer, name):
+    engine = Engine(ROWWISE[name](), tokenizer, max_length=256)
+    texts = ["the cat", "the dog ran " * 30, "who"]
+    asked = prompts({"max_gen_toks": 20}, texts)
+    alone = [Engine(ROWWISE[name](), tokenizer, max_length=256).generate([p])[0] for p in asked]
+    assert engine.generate(asked) == alone
+    assert "from 64 tokens on" in engine.generator.notes[0]
+
+
+def test_the_live_batch_is_tried_again_where_texts_become_longer():
+    from tests.evaluate.evaluation_models import make_tokenizer
+
+    engine = Engine(phimoe(), make_tokenizer())
+    engine.generate(prompts(GREEDY, ["the cat"]))
+    assert engine.generator.notes == []
+    asked = ["the dog ran " * 40]
+    assert engine.generate(prompts(GREEDY, asked)) == by_transformers(engine, asked, 12)
+    assert "because a live batch is off" in engine.generator.notes[0]
+
+
+def test_the_answers_length_counts_for_the_trial(tokenizer):
+    engine = Engine(phimoe(), tokenizer)
+    engine.generate(prompts({"max_gen_toks": 100}, ["the cat"]))
+    assert "because a live batch is off" in engine.generator.notes[0]
+
+
+def test_sampling_draws_from_as_many_tokens_as_transformers_does(engine, monkeypatch):
+    seen = []
+    live = engine.generator.writer.live
+    monkeypatch.setattr(
+        engine.generator.writer,
+        "live",
+        lambda writings, sampling, stop: seen.append(sampling) or live(writings, sampling, stop),
+    )
+    sampled = {"max_gen_toks": 2, "do_sample": True, "temperature": 0.7}
+    for options in (sampled, sampled | {"top_k": 0}, sampled | {"top_k": 7}):
+        engine.generate(prompts(options))
+    assert [one.top_k for one in seen] == [50, None, 7]
+
+
+@pytest.mark.parametrize("asked", [None, False])
+def test_an_encoder_reads_its_end_token(asked):
+    """``add_bos_token`` is of decoders."""
+    from tokenizers.processors import TemplateProcessing
+
+    from tests.evaluate.evaluation_models import make_tokenizer
+
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A <|im_end|>", special_tokens=[("<|im_end|>", tokenizer.eos_token_id)]
+    )
+    engine = Engine(t5(), tokenizer, add_bos_token=asked)
+    (found,) = engine.generate(prompts({"max_gen_toks": 9}, ["the cat"]))
+    tokens = torch.tensor([tokenizer("the cat")["input_ids"]])
+    assert tokens[0, -1] == tokenizer.eos_token_id
+    whole = engine.model.generate(tokens, max_new_tokens=9, do_sample=False)
+    assert found == tokenizer.decode(whole[0, 1:], skip_special_tokens=True)

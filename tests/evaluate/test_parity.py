@@ -8,6 +8,7 @@ import lm_eval
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -191,6 +192,21 @@ def test_lm_opens_a_folder(tiny_model_folder):
 def test_lm_knows_the_chat_template(engine):
     messages = [{"role": "user", "content": "who"}]
     assert RetainLM(engine).apply_chat_template(messages).endswith("<|im_start|>assistant\n")
+
+
+def test_a_template_without_system_turns_is_asked_without_one(sharp_llama):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    )
+    theirs = HFLM(pretrained=sharp_llama, tokenizer=tokenizer, device="cpu")
+    ours = RetainLM(Engine(sharp_llama, tokenizer))
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "who"}]
+    assert ours.apply_chat_template(messages) == theirs.apply_chat_template(messages)
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    with pytest.raises(TemplateError, match="no"):
+        ours.apply_chat_template(messages[1:])
 
 
 @pytest.mark.slow

@@ -15,15 +15,16 @@ from retain.errors import Interrupted, TaskError
 from retain.evaluate.forward import TreePath
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.scorer import Scorer
-from tests.evaluate.evaluation_models import OTHERS, TREES, make_model, sharp, t5
+from tests.evaluate.evaluation_models import OTHERS, ROWWISE, TREES, make_model, sharp, t5
 
 LENGTH = 96
 FAMILIES = TREES | OTHERS
+BUILDS = FAMILIES | ROWWISE | {"t5": t5}
 
 
 @cache
 def family(name):
-    return FAMILIES[name]()
+    return BUILDS[name]()
 
 
 def plainly(model, request):
@@ -85,6 +86,36 @@ def test_a_model_whose_state_cannot_be_shared_takes_another_path_and_says_why(na
     assert "because the tree path" in scorer.notes[0]
 
 
+ROWS = [
+    Request(tuple(range(n, n + length)), rest)
+    for n, length in ((3, 9), (90, 70), (90, 90), (7, 63), (8, 62), (200, 64))
+    for rest in ((5,), (8, 9, 10))
+]
+
+
+@pytest.mark.parametrize("budget", [64, 400, 4096])
+@pytest.mark.parametrize("name", ROWWISE)
+def test_positions_that_depend_on_the_row_do_not_make_scores_depend_on_the_plan(name, budget):
+    scorer = Scorer(family(name), LENGTH, budget_tokens=budget)
+    answers = scorer.loglikelihoods(ROWS)
+    assert scorer.path == "padded"
+    assert "positions depend on the longest sequence of a row, from 64 tokens" in scorer.notes[0]
+    for request, answer in zip(ROWS, answers, strict=True):
+        expected, _ = plainly(ROWWISE[name](), request)
+        assert answer.loglikelihood == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_below_the_original_context_such_positions_take_the_tree_until_one_is_longer(name):
+    scorer = Scorer(family(name), LENGTH)
+    short = [Request((5, 6, 7), (8,)), Request((5, 6, 7), (9, 10))]
+    scorer.loglikelihoods(short)
+    assert scorer.path == "tree"
+    (answer,) = scorer.loglikelihoods(ROWS[2:3])
+    assert scorer.path == "padded"
+    assert answer.loglikelihood == pytest.approx(plainly(ROWWISE[name](), ROWS[2])[0], abs=1e-4)
+
+
 def test_a_sliding_window_is_tried_with_a_tree_that_is_longer():
     """The trial must reach over the window, or a mask that ignores it would pass."""
     scorer = Scorer(family("gemma3"), LENGTH)
@@ -116,18 +147,23 @@ def test_a_head_that_cannot_run_apart_is_run_whole(monkeypatch):
     assert answer.loglikelihood == pytest.approx(plainly(family("llama"), request)[0], abs=1e-4)
 
 
-def test_an_encoder_decoder_is_scored_on_its_decoder():
-    model = t5()
-    requests = [Request((5, 6, 7, 8), (9, 10)), Request((11,), (12, 13, 14))]
-    scorer = Scorer(model, LENGTH)
+@settings(max_examples=12, deadline=None)
+@given(drawn=questions, before=shots, budget=st.integers(1, 400))
+def test_an_encoder_decoder_is_scored_on_its_decoder_at_any_budget(drawn, before, budget):
+    model = family("t5")
+    drawn = [((before + context)[-LENGTH:], choices) for context, choices in drawn]
+    requests = requests_of(drawn)
+    scorer = Scorer(model, LENGTH, budget_tokens=budget)
     answers = scorer.loglikelihoods(requests)
     assert scorer.path == "encoder-decoder"
     for request, answer in zip(requests, answers, strict=True):
         labels = torch.tensor([request.continuation])
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([request.context]), labels=labels).logits[0]
-        expected = logits.log_softmax(-1).gather(-1, labels[0, :, None]).sum()
+        scores = logits.log_softmax(-1)
+        expected = scores.gather(-1, labels[0, :, None]).sum()
         assert answer.loglikelihood == pytest.approx(float(expected), abs=1e-4)
+        assert answer.is_greedy == bool((scores.argmax(-1) == labels[0]).all())
 
 
 def test_logits_are_made_in_chunks(monkeypatch):
@@ -184,6 +220,11 @@ def test_nan_names_the_item():
 def test_an_empty_answer_is_refused_by_name():
     with pytest.raises(TaskError, match="item 7: the answer to score has no token"):
         Scorer(family("llama"), LENGTH).loglikelihoods([Request((5,), (), "item 7")])
+
+
+def test_an_empty_context_is_refused_by_name():
+    with pytest.raises(TaskError, match="item 7: the prompt has no token: it is white space"):
+        Scorer(family("llama"), LENGTH).loglikelihoods([Request((), (5,), "item 7")])
 
 
 def test_an_answer_longer_than_the_context_is_refused_by_name():
@@ -339,13 +380,15 @@ def test_progress_ends_at_the_total():
 # ---------------------------------------------------------------- memory
 
 
-def out_of_memory_above(monkeypatch, most, error):
-    """Rows of more tokens than ``most`` do not fit."""
+def out_of_memory_above(monkeypatch, most, error, done=()):
+    """Rows of more tokens than ``most`` do not fit; those that do are counted."""
     answer = TreePath.answer
 
     def limited(self, row):
         if row.num_tokens > most:
             raise error
+        if isinstance(done, list):
+            done.append(row)
         return answer(self, row)
 
     monkeypatch.setattr(TreePath, "answer", limited)
@@ -366,6 +409,35 @@ def test_where_memory_runs_out_the_budget_halves_and_scores_stay(monkeypatch, er
     assert "out of memory: going on with 128 tokens at a time, same scores" in scorer.notes
     for one, other in zip(found, expected, strict=True):
         assert one.loglikelihood == pytest.approx(other.loglikelihood, abs=1e-4)
+
+
+def test_a_resumed_scoring_goes_on_with_the_halved_budget(monkeypatch, tmp_path):
+    """The first row ran out already: what was finished with half the budget is found again."""
+    requests = [Request((5, 6, n), (7, m)) for n in range(40) for m in range(8, 11)]
+
+    def ready():
+        scorer = Scorer(family("llama"), LENGTH, budget_tokens=128)
+        scorer.loglikelihoods([Request((5,), (6,))])
+        return scorer
+
+    done = []
+    first, second, whole = ready(), ready(), ready()
+    out_of_memory_above(monkeypatch, 70, torch.OutOfMemoryError("CUDA out of memory"), done)
+    expected = whole.loglikelihoods(requests)
+    num_rows = len(done)
+    done.clear()
+    with pytest.raises(Interrupted):
+        first.loglikelihoods(requests, Ledger(tmp_path, stop=lambda: len(done) == 1))
+    tries = len(done)
+    assert second.loglikelihoods(requests, Ledger(tmp_path)) == expected
+    assert len(done) - tries == num_rows - 1
+    assert second.budget_tokens == 64
+
+
+def test_a_trial_that_runs_out_of_memory_does_not_choose_a_path(monkeypatch):
+    out_of_memory_above(monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        Scorer(family("llama"), LENGTH).loglikelihoods([Request((5,), (6,))])
 
 
 def test_a_model_that_does_not_fit_at_all_says_so(monkeypatch):

@@ -4,6 +4,7 @@ import torch
 from retain.errors import ModelError
 from retain.model import attention
 from retain.train.forward import make_batch, make_forward
+from tests.evaluate.evaluation_models import ROWWISE
 from tests.train.families import FAMILIES, bloom
 from tests.train.phases import make_row
 
@@ -30,6 +31,19 @@ def test_a_model_that_places_tokens_by_mask_is_computed_one_by_one():
     assert not forward.packed
     rows = [make_row("a", 4), make_row("b", 3)]
     assert forward.groups(rows, 4096) == [[rows[0]], [rows[1]]]
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_positions_that_depend_on_the_row_are_computed_one_by_one(name):
+    """Only where a sequence is long enough; and whatever was computed before it."""
+    model = ROWWISE[name]()
+    assert make_forward(model, 50).packed
+    forward = make_forward(model, 90)
+    assert not forward.packed
+    for row in (make_row("a", 90), make_row("b", 70), make_row("c", 64), make_row("d", 3)):
+        expected = ROWWISE[name]()(input_ids=torch.from_numpy(row.input_ids)[None]).logits[0]
+        found = forward.head(forward.hidden(forward.batch([row])))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_check_notices_attention_across_sequences(monkeypatch):

@@ -27,9 +27,11 @@ from retain.decode.prefix_tree import (
     Tokens,
     trees,
 )
+from retain.errors import TaskError
 from retain.model.attention import live_attention
 from retain.model.head import Head
 from retain.model.layout import Layout
+from retain.model.memory import is_out_of_memory
 from retain.model.states import Captured, Kept, Slots
 
 NUM_SLOTS = 64
@@ -51,6 +53,7 @@ class Writing:
         limit: The most tokens to write.
         has_ended: Told what is written so far; true ends it.
         key: What its sampling noise is drawn from.
+        name: What an error calls it.
         written: The tokens, the last of which may be an end token.
     """
 
@@ -58,6 +61,7 @@ class Writing:
     limit: int
     has_ended: Callable[[list[int]], bool]
     key: str = ""
+    name: str = ""
     written: list[int] = field(default_factory=list)
 
     @property
@@ -81,12 +85,19 @@ def write(
         choose: Takes the next tokens.
         num_slots: Sequences at a time.
         check_stop: Called before every step; raises to stop.
+
+    Raises:
+        TaskError: If the model answers NaN.
     """
     waiting = deque(sorted(writings, key=lambda one: (-one.limit, -len(one.prompt))))
     batch = LiveBatch(model, shared_beginning([one.prompt for one in writings]), num_slots)
     live: list[Writing] = []
 
     def take(logits_BV: Tensor, taking: Sequence[Writing]) -> None:
+        is_broken_B = logits_BV.amax(-1).isnan()
+        if is_broken_B.any():
+            broken = [one for one, bad in zip(taking, is_broken_B.tolist(), strict=True) if bad]
+            raise answers_nan(_broken_alone(model, broken).name)
         for one, token in zip(taking, choose(logits_BV, taking), strict=True):
             one.written.append(token)
 
@@ -104,6 +115,23 @@ def write(
                 batch.end(place)
                 live[place] = live[-1]
                 live.pop()
+
+
+def answers_nan(name: str) -> TaskError:
+    """The error for an answer that is no number."""
+    return TaskError(
+        f"{name or 'a prompt'}: the model answers NaN; its weights are broken (look at the "
+        "training loss), or its precision is too low (use fp32)"
+    )
+
+
+def _broken_alone(model: Any, broken: Sequence[Writing]) -> Writing:
+    """The first that is NaN by itself too: one NaN can spread to those computed beside it."""
+    for one in broken:
+        inputs = torch.tensor([[*one.prompt, *one.written]], device=model.device)
+        if bool(model(input_ids=inputs, use_cache=False).logits[0, -1].isnan().any()):
+            return one
+    return broken[0]
 
 
 def shared_beginning(prompts: Sequence[Tokens]) -> Tokens:
@@ -271,6 +299,8 @@ def tried(model: Any, num_tokens: int) -> Trial:
                 batch.end(0)
                 texts = [texts[2], texts[1]]
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         return Trial(float("inf"), f"{type(error).__name__}: {error}")
     return Trial(worst, bytes_per_token=batch.slots.bytes_per_token)
 

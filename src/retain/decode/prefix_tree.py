@@ -132,10 +132,17 @@ def fit(requests: Iterable[Request], max_length: int, *, separate: bool = False)
     ``max_length + 1`` tokens fit.
 
     Raises:
-        TaskError: If a continuation is empty, or alone longer than the context.
+        TaskError: If a context or a continuation is empty, or the latter alone longer than the
+            model's context.
     """
     fitted, num_truncated = [], 0
     for request in requests:
+        if not request.context:
+            raise TaskError(
+                f"{request.name}: the prompt has no token: it is white space alone, and the "
+                "tokenizer adds no BOS. Give it text, leave it empty (the answer then follows the "
+                "end-of-text token), or set add_bos_token"
+            )
         if not request.continuation:
             raise TaskError(
                 f"{request.name}: the answer to score has no token; a choice is empty, or the "

@@ -12,20 +12,27 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from retain.decode.choose import Sampling
-from retain.decode.live import Trial, Writing, tried, write
+from retain.decode.live import Trial, Writing, answers_nan, tried, write
 from retain.decode.prefix_tree import Tokens
 from retain.model.attention import longest_window
 from retain.model.exact import multiplied_in_float32
 from retain.model.head import evaluating
 from retain.model.memory import is_out_of_memory
+from retain.model.rotary import forget_rows, rowwise_from
 
 BATCH_SIZE = 16  # of transformers.generate
 TOLERANCE = 1e-4  # of a log-probability, fp32 weights
 TOLERANCE_HALF = 0.5  # 16-bit weights: of any token of the vocabulary
 MARGIN = 24  # how much longer than a window the trial's prompts are, in tokens
+TRIAL_STEPS = 3  # what the trial writes behind them
 
 
 def _never() -> None:
@@ -87,25 +94,39 @@ class Writer:
     num_slots: int | None = None
     notes: list[str] = field(default_factory=list)
     _trial: Trial | None = None
+    _tried_to: int = 0
 
     def why_not_live(self, longest: int) -> str:
         """Why the live batch is not for this model; empty if it is.
 
+        It is tried in the precision of the weights, and again where texts become longer than those
+        it was tried on.
+
         Args:
-            longest: Tokens of the longest prompt.
+            longest: Tokens of the longest prompt with its answer.
         """
         if self.model.config.is_encoder_decoder:
             return "the model has an encoder"
-        if self._trial is None:
-            num_tokens = min(longest_window(self.model), longest) + MARGIN
+        if self.alone_if(longest):
+            return (
+                "its rotary positions depend on the longest sequence of a batch, from "
+                f"{rowwise_from(self.model)} tokens on"
+            )
+        num_tokens = min(longest_window(self.model), longest) + MARGIN
+        if self._trial is None or num_tokens > self._tried_to:
+            self._tried_to = num_tokens
             with evaluating(self.model), multiplied_in_float32(self.model):
-                self._trial = tried(self.model, min(num_tokens, self.max_length - MARGIN))
+                self._trial = tried(self.model, min(num_tokens, self.max_length - TRIAL_STEPS))
         half = next(self.model.parameters()).dtype in (torch.float16, torch.bfloat16)
         if self._trial.fault:
             return f"a live batch fails: {self._trial.fault}"
         if self._trial.worst > (TOLERANCE_HALF if half else TOLERANCE):
             return f"a live batch is off by {self._trial.worst:.2g} on random tokens"
         return ""
+
+    def alone_if(self, longest: int) -> bool:
+        """Whether texts of so many tokens, prompt and answer, are to be written one by one."""
+        return longest >= rowwise_from(self.model)
 
     def say(self, note: str) -> None:
         """Keep a note, once."""
@@ -139,7 +160,13 @@ class Writer:
                 self.say(f"out of memory: going on with {num_slots} answers at a time")
 
     def by_transformers(
-        self, rows: Sequence[Tokens], limit: int, ends: Ends, seed: int = 0, **options: Any
+        self,
+        rows: Sequence[Tokens],
+        limit: int,
+        ends: Ends,
+        seed: int = 0,
+        names: Sequence[str] = (),
+        **options: Any,
     ) -> list[list[int]]:
         """What ``transformers.generate`` writes after each prompt, all in one batch.
 
@@ -148,11 +175,16 @@ class Writer:
             limit: The most tokens to write.
             ends: When a text ends.
             seed: Where sampling noise comes from, with the prompts.
+            names: What an error calls each prompt.
             options: Of ``generate``.
+
+        Raises:
+            TaskError: If the model answers NaN.
         """
         inputs_BL, mask_BL = self._padded(rows)
         start = 1 if self.model.config.is_encoder_decoder else inputs_BL.shape[1]
         noise = sha256(json.dumps([seed, rows]).encode()).digest()[:7]
+        forget_rows(self.model)
         with torch.random.fork_rng(), torch.no_grad(), self.autocast():
             torch.manual_seed(int.from_bytes(noise))
             output_BL = self.model.generate(
@@ -160,6 +192,7 @@ class Writer:
                 attention_mask=mask_BL,
                 max_new_tokens=limit,
                 stopping_criteria=StoppingCriteriaList([_Stopping(ends, start)]),
+                logits_processor=LogitsProcessorList([_Numbers(names or [""] * len(rows))]),
                 pad_token_id=self._pad_token_id(),
                 **options,
             )
@@ -193,3 +226,17 @@ class _Stopping(StoppingCriteria):  # type: ignore[misc]
         tails = input_ids[:, max(self.start, input_ids.shape[1] - self.ends.tail) :].tolist()
         ended = [self.ends(tail) for tail in tails]
         return torch.tensor(ended, device=input_ids.device)
+
+
+class _Numbers(LogitsProcessor):  # type: ignore[misc]
+    """Stops ``transformers.generate`` at an answer that is NaN; scores themselves are left."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        is_broken = scores.amax(-1).isnan()
+        if is_broken.any():
+            num_beams = len(scores) // len(self.names)
+            raise answers_nan(self.names[int(is_broken.nonzero()[0, 0]) // num_beams])
+        return scores

@@ -27,6 +27,7 @@ from retain.decode.prefix_tree import (
 from retain.evaluate.below import Below, Recorder, row_keys, stretch_key
 from retain.model.head import Head, chunk_length
 from retain.model.layout import Layout, Tree
+from retain.model.rotary import forget_rows
 from retain.model.states import Kept
 
 
@@ -147,25 +148,43 @@ def _tree(document: Document) -> Tree:
 
 @dataclass
 class PaddedPath:
-    """Each input by itself, padded to the longest of its batch: for models that share nothing."""
+    """Each input by itself, padded to the longest of its batch: for models that share nothing.
+
+    Attributes:
+        equal: Batch inputs of equal length only: what rotary positions that depend on the longest
+            sequence of a call need (``retain.model.rotary``).
+    """
 
     model: Any
     name: str = "padded"
+    equal: bool = False
 
     def __post_init__(self) -> None:
         self.head = Head(self.model)
 
     def plan(self, requests: Sequence[Request], budget_tokens: int) -> list[Row]:
         """One document per distinct input."""
-        return batches(chains(requests), budget_tokens)
+        documents = chains(requests)
+        if not self.equal:
+            return batches(documents, budget_tokens)
+        by_length: dict[int, list[Document]] = {}
+        for document in documents:
+            by_length.setdefault(document.num_tokens, []).append(document)
+        lengths = sorted(by_length, reverse=True)
+        return [row for one in lengths for row in batches(by_length[one], budget_tokens)]
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the batch once; the head sees the scored positions only."""
+        self._forget()
         hidden_BLD = self.head.hidden(input_ids=_padded(row.documents, self.model.device))
         return _score(self.head, hidden_BLD.flatten(0, 1), row, _starts(hidden_BLD))
 
     def release(self) -> None:
         """Nothing is kept."""
+
+    def _forget(self) -> None:
+        if self.equal:
+            forget_rows(self.model)
 
 
 @dataclass
@@ -179,6 +198,7 @@ class WholePath(PaddedPath):
 
     def answer(self, row: Row) -> list[Answer]:
         """Run the batch once, head included."""
+        self._forget()
         inputs_BL = _padded(row.documents, self.model.device)
         logits_BLV = self.model(input_ids=inputs_BL, use_cache=False).logits
         flat = logits_BLV.flatten(0, 1)

@@ -1,8 +1,11 @@
 """Text generation for evaluation: many answers written at once, refilled as they end.
 
 Limits, stop strings and truncation are the harness's (lm-evaluation-harness 0.4.13,
-``HFLM.generate_until``). Portions are planned before the first is written. Models that the live
-batch does not fit, and options that it does not have, go through ``transformers.generate``.
+``HFLM.generate_until``), and so is what sampling draws from. Portions are planned before the first
+is written. Models that the live batch does not fit, and options that it does not have, go through
+``transformers.generate``. Departures: an encoder-decoder writes up to ``max_gen_toks``, where the
+harness adds the length of the prompt; sampling without a temperature takes the model's own, else 1;
+noise is drawn from the seed and the prompt; ``max_length`` and an empty stop string are refused.
 """
 
 import json
@@ -26,6 +29,7 @@ from retain.evaluate.tokens import Encoder
 
 PORTION = 128  # answers between two saves, through the live batch
 MAX_NEW_TOKENS = 256  # the harness's default
+TOP_K = 50  # of transformers' sampling, where neither the model nor the task names another
 LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 SAMPLING = {"do_sample", "temperature", "top_k", "top_p"}
 LIVE, TRANSFORMERS = "live", "transformers"
@@ -90,16 +94,23 @@ class Generator:
         """What the model writes after each prompt, up to its first stop string.
 
         Raises:
-            TaskError: If an answer's limit leaves no room for a prompt.
+            TaskError: If a prompt has no token, an option makes no sense, an answer's limit leaves
+                no room for a prompt, or the model answers NaN.
             Interrupted: If the ledger's ``stop`` came true; finished portions are kept.
         """
         if not prompts:
             return []
-        texts = self.encoder.encode([prompt.text for prompt in prompts])
+        texts = self.encoder.prompts([prompt.text for prompt in prompts])
         encoded = [
             tokens if prompt.tokens is None else prompt.tokens
             for prompt, tokens in zip(prompts, texts, strict=True)
         ]
+        for prompt, tokens in zip(prompts, encoded, strict=True):
+            if not tokens:
+                raise TaskError(
+                    f"{prompt.name}: the prompt has no token, there is nothing to go on from; give "
+                    "it text, or set add_bos_token"
+                )
         plan = self._plan(prompts, encoded)
         identity = [
             [[tokens, prompt.options] for tokens, prompt in zip(encoded, prompts, strict=True)],
@@ -133,15 +144,25 @@ class Generator:
     def _plan(
         self, prompts: Sequence[Prompt], encoded: Sequence[Tokens]
     ) -> list[tuple[str, list[int]]]:
-        """Portions of prompts with equal options, longest first, each with how it is written."""
+        """Portions of prompts with equal options, longest first, each with how it is written.
+
+        What is longest decides first, so one trial of the live batch holds for all.
+        """
         groups: dict[str, list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault(json.dumps(prompt.options, sort_keys=True), []).append(index)
+        end = self._end_of_text()
+        lengths = {
+            key: max(len(encoded[i]) for i in group) + _settings(prompts[group[0]], end)[0]
+            for key, group in groups.items()
+        }
         plan = []
-        for group in groups.values():
+        for key, group in sorted(groups.items(), key=lambda item: -lengths[item[0]]):
+            longest = min(lengths[key], self.max_length)
             way, size = LIVE, PORTION
-            if reason := self._not_live(prompts[group[0]], max(len(encoded[i]) for i in group)):
-                way, size = TRANSFORMERS, BATCH_SIZE
+            if reason := self._not_live(prompts[group[0]], longest):
+                way = TRANSFORMERS
+                size = 1 if self.writer.alone_if(longest) else BATCH_SIZE
                 self.writer.say(f"answers written by transformers.generate because {reason}")
             ordered = sorted(group, key=lambda index: (-len(encoded[index]), index))
             plan += [(way, ordered[at : at + size]) for at in range(0, len(ordered), size)]
@@ -151,7 +172,7 @@ class Generator:
         """Why these prompts cannot be written by the live batch; empty if they can."""
         if self.encoder.separate:
             return "the model has an encoder"
-        _, _, options = _settings(prompt.options, self._end_of_text())
+        _, _, options = _settings(prompt, self._end_of_text())
         changed = self._config(options).to_diff_dict()
         if unknown := sorted(key for key in changed if key not in SAMPLING | HARMLESS):
             return f"{unknown[0]} is set"
@@ -171,19 +192,22 @@ class Generator:
         check_stop: Callable[[], None],
     ) -> list[str]:
         """Write answers in the live batch; with fewer at a time where memory runs out."""
-        limit, until, options = _settings(prompts[0].options, self._end_of_text())
+        limit, until, options = _settings(prompts[0], self._end_of_text())
         config = self._config(options)
         sampling = Sampling(seed=self.seed)
         if config.do_sample:
             sampling = Sampling(
                 1.0 if config.temperature is None else config.temperature,
-                config.top_k or None,
+                (TOP_K if config.top_k is None else config.top_k) or None,
                 1.0 if config.top_p is None else config.top_p,
                 self.seed,
             )
         rows = self._cut_left(prompts, encoded, limit)
         ends = Ends(self.encoder.tokenizer, until, end_tokens(config, self.encoder.tokenizer))
-        writings = [Writing(row, limit, ends, key) for row, key in zip(rows, keys, strict=True)]
+        writings = [
+            Writing(row, limit, ends, key, prompt.name)
+            for row, key, prompt in zip(rows, keys, prompts, strict=True)
+        ]
         self.writer.live(writings, sampling, check_stop)
         texts = self.encoder.tokenizer.batch_decode(
             [one.written for one in writings], skip_special_tokens=True
@@ -204,10 +228,11 @@ class Generator:
         return [tokens[-room:] for tokens in encoded]
 
     def _batch(self, prompts: list[Prompt], encoded: list[Tokens]) -> list[str]:
-        limit, until, options = _settings(prompts[0].options, self._end_of_text())
+        limit, until, options = _settings(prompts[0], self._end_of_text())
         rows = self._cut_left(prompts, encoded, limit)
         ends = Ends(self.encoder.tokenizer, until)
-        tokens = self.writer.by_transformers(rows, limit, ends, self.seed, **options)
+        names = [prompt.name for prompt in prompts]
+        tokens = self.writer.by_transformers(rows, limit, ends, self.seed, names, **options)
         written = self.encoder.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [_cut(text, until) for text in written]
 
@@ -225,21 +250,40 @@ def _keys(prompts: Sequence[Tokens]) -> list[str]:
     return keys
 
 
-def _settings(options: dict[str, Any], end: str) -> tuple[int, list[str], dict[str, Any]]:
+def _settings(prompt: Prompt, end: str) -> tuple[int, list[str], dict[str, Any]]:
     """Limit in tokens, stop strings, what goes to ``generate``; greedy unless told otherwise."""
-    rest = dict(options)
+    rest = dict(prompt.options)
+    if rest.pop("max_length", None) is not None:
+        raise TaskError(
+            f"{prompt.name}: max_length counts the prompt too; set max_gen_toks, the most tokens "
+            "of the answer"
+        )
     given = [rest.pop(name) for name in LIMITS if rest.get(name) is not None]
     limit = int(given[0]) if given else MAX_NEW_TOKENS
+    if limit < 1:
+        raise TaskError(f"{prompt.name}: max_gen_toks is {limit}; an answer has 1 token or more")
     rest = {key: value for key, value in rest.items() if key not in LIMITS}
     until = rest.pop("until", None) or []
     until = [until] if isinstance(until, str) else list(until)
-    temperature = float(rest.pop("temperature", None) or 0.0)
-    sampled = rest.pop("do_sample", None)
+    if "" in until:
+        raise TaskError(
+            f"{prompt.name}: until holds an empty string, which ends every answer at its first "
+            "token; leave it out"
+        )
+    return limit, [*until, end] if end not in until else until, rest | _sampling(rest, prompt.name)
+
+
+def _sampling(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """Whether to sample, and how hot; taken out of the options."""
+    given, sampled = options.pop("temperature", None), options.pop("do_sample", None)
+    temperature = 0.0 if given is None else float(given)
+    if temperature < 0 or (sampled and given is not None and temperature == 0):
+        raise TaskError(
+            f"{name}: temperature is {given}; sampling needs more than 0 (without do_sample, 0 "
+            "takes the most likely token)"
+        )
     sampled = temperature > 0 if sampled is None else bool(sampled)
-    rest["do_sample"] = sampled
-    if sampled and temperature > 0:
-        rest["temperature"] = temperature
-    return limit, [*until, end] if end not in until else until, rest
+    return {"do_sample": sampled} | ({"temperature": temperature} if sampled and given else {})
 
 
 def _cut(text: str, until: list[str]) -> str:

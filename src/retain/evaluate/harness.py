@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jinja2 import TemplateError
 from lm_eval.api.model import TemplateLM
 
 from retain.decode.prefix_tree import Request
@@ -56,7 +57,19 @@ class RetainLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """The conversation as the tokenizer's template writes it."""
+        """The conversation as the tokenizer's template writes it.
+
+        A template that refuses it is asked again without the system turns, as ``HFLM`` does.
+        """
+        without = [message for message in chat_history if message["role"] != "system"]
+        try:
+            return self._by_template(chat_history, add_generation_prompt)
+        except TemplateError:
+            if len(without) == len(chat_history):
+                raise
+            return self._by_template(without, add_generation_prompt)
+
+    def _by_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool) -> str:
         return str(
             self.tokenizer.apply_chat_template(
                 chat_history,

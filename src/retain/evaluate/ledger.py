@@ -16,6 +16,7 @@ from retain.steps.durable import write_file
 from retain.steps.lines import add_lines, whole_lines
 
 Batch = TypeVar("Batch")
+RAN_OUT = -1  # stands in a file where the index of a batch stands
 Progress = Callable[[float, float, str, str], None]
 """Called with done, total, text, unit."""
 
@@ -66,12 +67,16 @@ class Ledger:
 
         Raises:
             Interrupted: If ``stop()`` came true; what is finished is kept.
+            MemoryError: Where ``keep_ran_out`` was called by a former process.
         """
         finished = self._finished(name, identity)
+        ran_out = finished.pop(RAN_OUT, None) is not None
         total = sum(map(cost, plan))
         done = 0
         for index, batch in enumerate(plan):
             if index not in finished:
+                if ran_out:
+                    raise MemoryError(f"{name}: memory ran out here in a former process")
                 if self.stop():
                     raise Interrupted(f"{name}: stopped after {index} of {len(plan)} batches")
                 finished[index] = compute(batch)
@@ -79,6 +84,10 @@ class Ledger:
             done += cost(batch)
             self.progress(done, total, name, unit)
             yield batch, finished[index]
+
+    def keep_ran_out(self, name: str) -> None:
+        """Keep that memory ran out for what is left of a plan, which is then planned anew."""
+        self._keep(name, RAN_OUT, [])
 
     def _finished(self, name: str, identity: Any) -> dict[int, list[Any]]:
         """What a former process left for the same plan; a file of another plan is started anew."""

@@ -7,6 +7,7 @@ scored both ways, and the fast path is taken only where it agrees. No list of mo
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf, isnan
 from operator import attrgetter
 from random import Random
@@ -23,6 +24,7 @@ from retain.model.attention import longest_window
 from retain.model.exact import multiplied_in_float32
 from retain.model.head import evaluating
 from retain.model.memory import is_out_of_memory
+from retain.model.rotary import forget_rows, rowwise_from
 
 BUDGET_TOKENS = 2048  # tokens of one row
 MIN_BUDGET_TOKENS = 64  # where memory runs out even so, it is the model that does not fit
@@ -30,7 +32,10 @@ PLAN_VERSION = 2  # of how rows are made of requests; raise when it changes
 TOLERANCE = 1e-4  # of a log-probability, where weights are fp32
 TOLERANCE_HALF = 0.1  # where the weights themselves have 16 bits; a wrong mask is off by far more
 MARGIN = 24  # how much longer than the window the trial tree is, in tokens
-PATHS: tuple[Callable[[Any], ScoringPath], ...] = (TreePath, PaddedPath, WholePath)
+Make = Callable[[Any], ScoringPath]
+PATHS: tuple[Make, ...] = (TreePath, PaddedPath, WholePath)
+EQUAL_PATHS: tuple[Make, ...] = (partial(PaddedPath, equal=True), partial(WholePath, equal=True))
+ROWWISE = "its rotary positions depend on the longest sequence of a row, from {} tokens on"
 CANNOT = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -89,11 +94,15 @@ class Scorer:
         fitted = fit(requests, self.max_length, separate=separate)
         self.num_truncated += fitted.num_truncated
         answers: dict[int, Answer] = {}
+        budget = self.budget_tokens
         with evaluating(self.model):
             path = self._choose(max(len(r.context) + len(r.continuation) for r in fitted.requests))
             with self.autocast(), _released(path):
                 while len(answers) < len(requests):
-                    self._score(path, fitted.requests, answers, ledger or Ledger(), name)
+                    part = name
+                    if self.budget_tokens < budget:
+                        part = f"{name} {self.budget_tokens}"
+                    self._score(path, fitted.requests, answers, ledger or Ledger(), part)
         return [answers[index] for index in range(len(requests))]
 
     def _score(
@@ -104,7 +113,11 @@ class Scorer:
         ledger: Ledger,
         name: str,
     ) -> None:
-        """Answer what is not answered yet; where memory runs out, halve the budget and return."""
+        """Answer what is not answered yet; where memory runs out, halve the budget and return.
+
+        The ledger keeps that it ran out, so a resumed evaluation halves at the same row, and finds
+        what was computed after it.
+        """
         left = [index for index in range(len(requests)) if index not in answers]
         asked = [requests[index] for index in left]
         settings = [path.name, PLAN_VERSION, self.budget_tokens, torch.get_num_threads()]
@@ -112,16 +125,16 @@ class Scorer:
         if isinstance(path, TreePath):
             path.below = self.below
         plan = path.plan(asked, self.budget_tokens)
-        part = f"{name} {self.budget_tokens}" if answers else name
         cost = attrgetter("num_tokens")
         try:
-            for row, results in ledger.run(part, plan, cost, _as_json(path), identity=identity):
+            for row, results in ledger.run(name, plan, cost, _as_json(path), identity=identity):
                 found = _answers(row, results, asked)
                 answers |= {left[index]: answer for index, answer in found.items()}
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or self.budget_tokens <= MIN_BUDGET_TOKENS:
                 raise
             path.release()
+            ledger.keep_ran_out(name)
             self.budget_tokens //= 2
             self.notes.append(
                 f"out of memory: going on with {self.budget_tokens} tokens at a time, same scores"
@@ -153,25 +166,35 @@ class Scorer:
                     watched.progress(done, len(plan), name, "rows")
 
     def _choose(self, longest: int) -> ScoringPath:
-        """The first path that agrees with the plain use of the model on a tree of this length."""
+        """The first path that agrees with the plain use of the model on a tree of this length.
+
+        It is tried outside of autocast, in the precision of the weights: the tolerances tell a
+        wrong mask from rounding there.
+        """
         if self.model.config.is_encoder_decoder:
             self._path = self._path or EncoderPath(self.model)
             return self._path
+        rowwise = longest >= rowwise_from(self.model)
         needed = min(longest_window(self.model), longest) + MARGIN
-        if self._path is not None and needed <= self._tried_to:
+        fits = not rowwise or getattr(self._path, "equal", False)
+        if self._path is not None and needed <= self._tried_to and fits:
             return self._path
-        self._tried_to = needed
+        self._tried_to = max(needed, self._tried_to)
         with multiplied_in_float32(self.model):
-            return self._first_that_agrees(needed)
+            if rowwise:
+                why = ROWWISE.format(rowwise_from(self.model))
+                return self._first_that_agrees(self._tried_to, EQUAL_PATHS, [why])
+            return self._first_that_agrees(self._tried_to, PATHS, [])
 
-    def _first_that_agrees(self, needed: int) -> ScoringPath:
+    def _first_that_agrees(
+        self, needed: int, paths: Sequence[Make], faults: list[str]
+    ) -> ScoringPath:
         requests = _trial(needed, min(self.max_length, needed), self.model)
         expected = [_plainly(self.model, request) for request in requests]
         if any(map(isnan, expected)):  # the request that meets it is named when it is scored
-            self._path = WholePath(self.model)
+            self._path = WholePath(self.model, equal=paths is EQUAL_PATHS)
             return self._path
-        faults: list[str] = []
-        for make in PATHS:
+        for make in paths:
             self._path, fault = _try(make, self.model, requests, expected)
             if self._path is not None:
                 self._say(faults)
@@ -237,6 +260,7 @@ def _trial(length: int, max_length: int, model: Any) -> list[Request]:
 
 def _plainly(model: Any, request: Request) -> float:
     """The log-likelihood by one plain call of the model on one request alone."""
+    forget_rows(model)
     tokens = torch.tensor([[*request.context, *request.continuation]], device=model.device)
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits[0].float()
     chosen = logits.log_softmax(-1).gather(-1, tokens[0, 1:, None])[:, 0]
@@ -244,9 +268,12 @@ def _plainly(model: Any, request: Request) -> float:
 
 
 def _try(
-    make: Callable[[Any], ScoringPath], model: Any, requests: list[Request], expected: list[float]
+    make: Make, model: Any, requests: list[Request], expected: list[float]
 ) -> tuple[ScoringPath | None, str]:
-    """The path if it gives what is expected, in one row and in many; else None and why not."""
+    """The path if it gives what is expected, in one row and in many; else None and why not.
+
+    That memory runs out says nothing about the path, and is raised.
+    """
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
     tolerance = TOLERANCE_HALF if half else TOLERANCE
     num_tokens = sum(len(request.context) for request in requests)
@@ -255,10 +282,10 @@ def _try(
         plans = [path.plan(requests, budget) for budget in (10 * num_tokens, num_tokens // 8)]
         worst = max(_worst(path, plan, requests, expected) for plan in plans)
     except CANNOT as error:
-        return (
-            None,
-            f"the {getattr(make, 'name', make)} path fails: {type(error).__name__}: {error}",
-        )
+        if is_out_of_memory(error):
+            raise
+        called: Any = getattr(make, "func", make)
+        return None, f"the {called.name} path fails: {type(error).__name__}: {error}"
     if worst <= tolerance:
         return path, ""
     return None, f"the {path.name} path is off by {worst:.2g} a token on a random tree"

@@ -54,6 +54,16 @@ class Encoder:
                 }
         return [encoded[text, use] for text, use in zip(texts, special, strict=True)]
 
+    def prompts(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens of prompts to be continued; an encoder's are what its tokenizer makes of them.
+
+        Source: ``HFLM.tok_batch_encode``: ``add_bos_token`` is of decoders, so T5 keeps its EOS.
+        """
+        if not self.separate:
+            return self.encode(texts)
+        rows = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+        return [tuple(row) for row in rows]
+
     def pairs(self, texts: Sequence[tuple[str, str]]) -> list[Pair]:
         """Tokens of each context and its continuation, cut at the seam as the harness cuts.
 

@@ -63,9 +63,12 @@ class ModelPen:
             return [self._random(key, one) for key, one in asked]
         ends = self._ends(ask)
         writings = [Writing(self.tokens(one), one.max_new_tokens, ends, key) for key, one in asked]
-        if reason := self.writer.why_not_live(max(len(one.prompt) for one in writings)):
+        longest = max(len(one.prompt) + one.limit for one in writings)
+        if reason := self.writer.why_not_live(longest):
             self.writer.say(f"texts written by transformers.generate because {reason}")
-            self._by_transformers(writings, ask, ends, check_stop)
+            size = 1 if self.writer.alone_if(longest) else BATCH_SIZE
+            batches = [writings[at : at + size] for at in range(0, len(writings), size)]
+            self._by_transformers(batches, ask, ends, check_stop)
         else:
             sampling = Sampling(temperature=ask.temperature, top_p=ask.top_p)
             self.writer.live(writings, sampling, check_stop)
@@ -125,7 +128,7 @@ class ModelPen:
 
     def _by_transformers(
         self,
-        writings: Sequence[Writing],
+        batches: Sequence[Sequence[Writing]],
         ask: Ask,
         ends: Ends,
         check_stop: Callable[[], None],
@@ -133,9 +136,8 @@ class ModelPen:
         options: dict[str, Any] = {"do_sample": ask.temperature > 0}
         if ask.temperature > 0:
             options |= {"temperature": ask.temperature, "top_p": ask.top_p, "top_k": 0}
-        for start in range(0, len(writings), BATCH_SIZE):
+        for batch in batches:
             check_stop()
-            batch = writings[start : start + BATCH_SIZE]
             rows = [one.prompt for one in batch]
             seed = generator(self.seed, batch[0].key).getrandbits(60)
             found = self.writer.by_transformers(rows, ask.max_new_tokens, ends, seed, **options)

@@ -30,6 +30,7 @@ from retain.model.attention import tree_attention
 from retain.model.boundary import Boundary
 from retain.model.exact import multiplied_in_float32
 from retain.model.layout import Layout
+from retain.model.rotary import forget_rows, rowwise_from
 from retain.train.stream import Row, micro_batches
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class Forward:
 
     def hidden(self, batch: Batch) -> Tensor:
         """States T D before the head."""
+        if not self.packed:
+            forget_rows(self.model)
         states: Tensor = self.decoder(**batch.inputs, use_cache=False).last_hidden_state
         return states[0]
 
@@ -143,7 +146,8 @@ def make_forward(model: Any, longest_tokens: int = 0) -> Forward:
 
     Args:
         model: A language model of transformers; its mode is left as found.
-        longest_tokens: Longest sequence to come; sliding windows up to it are checked too.
+        longest_tokens: Longest sequence to come; sliding windows up to it are checked too. Where
+            rotary positions depend on the longest sequence of a row, sequences go one by one.
 
     Raises:
         ModelError: If its head cannot be told from its decoder.
@@ -165,7 +169,12 @@ def _first_that_agrees(model: Any, longest_tokens: int) -> Forward:
     fast = Forward(model, True, *_take_apart(model))
     rows = _random_rows(model, longest_tokens)
     plain = [_plain_log_probabilities(model, row) for row in rows]
-    if _takes_positions(fast) and _differs(fast, rows, torch.cat(plain)) <= TOLERANCE:
+    positionwise = longest_tokens < rowwise_from(model)
+    if (
+        positionwise
+        and _takes_positions(fast)
+        and _differs(fast, rows, torch.cat(plain)) <= TOLERANCE
+    ):
         return fast
     slow = Forward(model, False, fast.decoder, fast.head)
     off = max(_differs(slow, [row], p) for row, p in zip(rows, plain, strict=True))
@@ -215,6 +224,7 @@ def _random_rows(model: Any, longest_tokens: int) -> list[Row]:
 
 @torch.no_grad()
 def _plain_log_probabilities(model: Any, row: Row) -> Tensor:
+    forget_rows(model)
     batch = make_batch([row], model.device, with_positions=False)
     logits = model(**batch.inputs, use_cache=False).logits[0]
     return -cross_entropy(logits[batch.rows].float(), batch.targets, reduction="none")
