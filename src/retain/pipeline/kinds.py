@@ -32,6 +32,6 @@ KINDS = {
     "remember": Kind(1, "retain.train.remember_step:run"),
     "finish": Kind(1, "retain.train.finish_step:run"),
     "task_boundary": Kind(1, "retain.evaluate.boundary_step:run"),
-    "evaluate": Kind(2, "retain.evaluate.step:run"),
+    "evaluate": Kind(3, "retain.evaluate.step:run"),
     "probe": Kind(1, "retain.evaluate.probes.step:run"),
 }
