@@ -8,6 +8,7 @@ from pyarrow.parquet import read_table
 from retain import api
 from retain.api.prepared import prepare
 from retain.estimate import make_plan
+from retain.report.made import corpora
 
 ANSWERS = {
     "method": "generative_replay", "share": 0.2, "num_documents": 16, "max_new_tokens": 12,
@@ -122,3 +123,20 @@ def test_the_plan_counts_what_is_not_written_yet(ran):
     [row] = [row for row in made.graph.rows if row.arm == "answers" and row.phase_index == 2]
     facts = json.loads(made.store.open(row.mix, "facts.json").read_text())
     assert planned[row.train] == pytest.approx(facts["num_tokens"], rel=0.3)
+
+
+def test_the_report_shows_what_was_written_and_what_was_removed(ran):
+    made, outcome, _ = ran
+    found = {corpus.name: corpus for corpus in corpora(made.graph, made.store)}
+    step = corpus_of(made, "generative_replay")
+    facts = json.loads(made.store.open(step, "facts.json").read_text())
+    corpus = found[step.name]
+    assert (corpus.num_tokens, corpus.tokens_written) == (
+        facts["num_tokens"],
+        facts["tokens_written"],
+    )
+    assert 0 < corpus.num_documents <= facts["num_documents"]
+    assert len(corpus.samples) == min(3, facts["num_documents"])
+    page = (outcome.folder / "report.html").read_text("utf-8")
+    assert "What models wrote to be trained on" in page
+    assert step.name in page

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from retain.report.analysis import analyse, choose_arms
 from retain.report.figures import draw_figures
+from retain.report.latex import measures_tex
 from retain.report.page import render
 from retain.report.tables import measures_csv, scores_csv
 from retain.report.terminal import show_analysis
@@ -24,6 +25,7 @@ def printed(results, choices, folder):
     return {
         "scores": scores_csv(analysis.results.scores),
         "measures": measures_csv(analysis.measures),
+        "latex": measures_tex(analysis),
         "page": render(analysis),
         "terminal": console.export_text(),
         **files,
