@@ -28,11 +28,14 @@ REPLIES = {  # constraint: a reply that keeps it, one that does not
     "two paragraphs": ("One.\n\nTwo.", "One.\nTwo."),
     "four lines": ("a\nb\n\nc\nd", "a\nb\nc"),
     "given words": ("A quiet morning.", "A quiet evening."),
-    "forbidden words": ("Bees fly far.", "The bees fly."),
+    "forbidden words": (
+        "Bees fly far. Flowers feed their young.",
+        "The bees fly to flowers.",
+    ),
     "a word three times": ("Old, old and old.", "Old and olden, old."),
     "given beginning": ("To be honest, it is wet.", "Honestly, it is wet."),
     "given end": ("They bark. That is all.", "That is all. They bark"),
-    "lower case": ("rain falls.", "Rain falls."),
+    "lower case": ("the rain falls.", "The rain falls."),
     "capital letters": ("A MARKET IS LOUD.", "A market is LOUD."),
     "no comma": ("Bees fly far. They bring food home. They sleep.", "Bees, like ants, are small."),
     "yes or no": ("Yes.", "Yes, it is."),
@@ -57,6 +60,12 @@ def test_each_check_tells_a_good_reply_from_a_bad_one(one):
     assert follows(one, f"\n {good} \n")
     assert not follows(one, bad)
     assert not follows(one, "  ")
+
+
+def test_one_word_for_everything_follows_hardly_anything():
+    """What a model that was taught one-word answers gives."""
+    followed = {one.constraint for one in instructions() if follows(one, "Pediatrics")}
+    assert followed == {"one word"}
 
 
 def test_the_language_of_a_reply_too_short_to_tell_goes_by_its_script():

@@ -183,8 +183,8 @@ PLACES = ("a market", "a school", "a river", "a train station")
 ANIMALS = ("dogs", "elephants", "bees", "owls")
 
 CONSTRAINTS: Sequence[tuple[str, str, str, Check, Sequence[str]]] = (
-    ("at most 10 words", "en", "Describe {} in at most 10 words.", _at_most(10), THINGS),
-    ("at most 25 words", "en", "Describe {}. Use no more than 25 words.", _at_most(25), PLACES),
+    ("at most 10 words", "en", "Describe {} in at most 10 words.", _between(3, 10), THINGS),
+    ("at most 25 words", "en", "Describe {}. Use no more than 25 words.", _between(5, 25), PLACES),
     ("40 to 80 words", "en", "Write 40 to 80 words about {}.", _between(40, 80), ANIMALS),
     ("one sentence", "en", "Say something about {} in exactly one sentence.", _sentences(1),
      THINGS),
@@ -205,7 +205,7 @@ CONSTRAINTS: Sequence[tuple[str, str, str, Check, Sequence[str]]] = (
      _has("quiet", "morning"), PLACES),
     ("forbidden words", "en",
      "Describe {} in two or three sentences without the words \"the\" and \"and\".",
-     _has_none("the", "and"), ANIMALS),
+     _both(_has_none("the", "and"), _between(6, 200)), ANIMALS),
     ("a word three times", "en", "Write about {} and use the word \"old\" exactly three times.",
      _times("old", 3), PLACES),
     ("given beginning", "en", "Tell me about {}. Begin your reply with \"To be honest,\".",
@@ -213,9 +213,9 @@ CONSTRAINTS: Sequence[tuple[str, str, str, Check, Sequence[str]]] = (
     ("given end", "en", "Tell me about {}. End your reply with the words \"That is all.\"",
      _ends("That is all."), ANIMALS),
     ("lower case", "en", "Write one sentence about {} without any capital letter.",
-     lambda text: text == text.lower(), THINGS),
+     _both(lambda text: text == text.lower(), _between(3, 60)), THINGS),
     ("capital letters", "en", "Write one sentence about {} in capital letters only.",
-     lambda text: text == text.upper(), PLACES),
+     _both(lambda text: text == text.upper(), _between(3, 60)), PLACES),
     ("no comma", "en", "Write three sentences about {} without a single comma.",
      _both(lambda text: "," not in text, _between(8, 200)), ANIMALS),
     ("yes or no", "en", "{} Answer only with \"yes\" or \"no\".", _is_one_of("yes", "no"),
