@@ -171,6 +171,11 @@ def test_options_that_make_no_sense_are_refused_by_name(engine, options, fault):
         engine.generate([Prompt("the cat", options, "drop, document 3")])
 
 
+def test_an_option_that_nobody_knows_is_not_passed_over(engine):
+    with pytest.raises(ValueError, match="do_smaple"):
+        engine.generate([Prompt("the cat", GREEDY | {"do_smaple": True})])
+
+
 def test_an_empty_prompt_is_refused_by_name(engine):
     with pytest.raises(TaskError, match="drop, document 3: the prompt has no token"):
         engine.generate([Prompt("the cat"), Prompt("", name="drop, document 3")])

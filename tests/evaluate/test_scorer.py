@@ -217,6 +217,21 @@ def test_nan_names_the_item():
         Scorer(model, LENGTH).loglikelihoods([Request((5,), (6,), "piqa, document 3")])
 
 
+@pytest.mark.parametrize("budget", [20, 2048])
+def test_nan_that_spreads_in_a_row_names_the_item_it_comes_from(budget):
+    model = TREES["qwen3"]()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[390] = math.nan
+    asked = [
+        Request((*range(20, 50), n), rest, f"item {n}")
+        for n in range(4)
+        for rest in ((5, 6, 7), (9, 8), (11,))
+    ]
+    asked.insert(4, Request((*range(20, 50), 1), (12, 390, 13), "the broken one"))
+    with pytest.raises(TaskError, match="the broken one: the model answers NaN"):
+        Scorer(model, LENGTH, budget_tokens=budget).loglikelihoods(asked)
+
+
 def test_an_empty_answer_is_refused_by_name():
     with pytest.raises(TaskError, match="item 7: the answer to score has no token"):
         Scorer(family("llama"), LENGTH).loglikelihoods([Request((5,), (), "item 7")])

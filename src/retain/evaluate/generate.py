@@ -173,7 +173,9 @@ class Generator:
         if self.encoder.separate:
             return "the model has an encoder"
         _, _, options = _settings(prompt, self._end_of_text())
-        changed = self._config(options).to_diff_dict()
+        config = self._config(options)
+        of_none = [key for key in options if not hasattr(config, key)]  # transformers refuses them
+        changed = [*of_none, *config.to_diff_dict()]
         if unknown := sorted(key for key in changed if key not in SAMPLING | HARMLESS):
             return f"{unknown[0]} is set"
         return self.writer.why_not_live(longest)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from retain.decode.live import answers_nan
 from retain.decode.prefix_tree import Answer, Request, Row, fit
 from retain.errors import Interrupted, TaskError
 from retain.evaluate.below import Below, Recorder
@@ -128,7 +129,9 @@ class Scorer:
         cost = attrgetter("num_tokens")
         try:
             for row, results in ledger.run(name, plan, cost, _as_json(path), identity=identity):
-                found = _answers(row, results, asked)
+                found = _answers(row, results)
+                if broken := [asked[i] for i, one in found.items() if isnan(one.loglikelihood)]:
+                    raise answers_nan(self._broken_alone(broken).name)
                 answers |= {left[index]: answer for index, answer in found.items()}
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or self.budget_tokens <= MIN_BUDGET_TOKENS:
@@ -139,6 +142,12 @@ class Scorer:
             self.notes.append(
                 f"out of memory: going on with {self.budget_tokens} tokens at a time, same scores"
             )
+
+    def _broken_alone(self, broken: Sequence[Request]) -> Request:
+        """The first that is NaN by itself too: one NaN can spread to those computed beside it."""
+        if isinstance(self._path, EncoderPath):
+            return broken[0]
+        return next((one for one in broken if isnan(_plainly(self.model, one))), broken[0])
 
     def record(
         self, requests: Sequence[Request], ledger: Ledger | None = None, name: str = "boundary"
@@ -228,15 +237,10 @@ def _as_json(path: ScoringPath) -> Callable[[Row], list[Any]]:
     return compute
 
 
-def _answers(row: Row, results: list[Any], requests: Sequence[Request]) -> dict[int, Answer]:
+def _answers(row: Row, results: list[Any]) -> dict[int, Answer]:
     answers: dict[int, Answer] = {}
     targets = [target for document in row.documents for target in document.targets]
     for target, (loglikelihood, is_greedy) in zip(targets, results, strict=True):
-        if isnan(loglikelihood):
-            raise TaskError(
-                f"{requests[target.requests[0]].name}: the model answers NaN; its weights are "
-                "broken (look at the training loss), or its precision is too low (use fp32)"
-            )
         answers |= dict.fromkeys(target.requests, Answer(loglikelihood, is_greedy))
     return answers
 
