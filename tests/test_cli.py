@@ -114,13 +114,14 @@ def test_numbers_of_shots_are_checked(capsys):
 
 
 def test_init_does_not_overwrite(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("retain.api.init", lambda *_args, **_options: "name: x\n")
     path = tmp_path / "r.yaml"
     path.write_text("mine")
     words = ("init", "--model", "m", "--data", "d", "--output", str(path))
+    monkeypatch.setattr("retain.api.init", lambda *_args, **_options: pytest.fail("worked first"))
     assert run(*words) == 1
     assert path.read_text() == "mine"
     path.unlink()
+    monkeypatch.setattr("retain.api.init", lambda *_args, **_options: "name: x\n")
     main_output = run(*words)
     assert main_output == 0
     assert path.read_text() == "name: x\n"

@@ -107,3 +107,34 @@ def test_a_plan_says_what_the_items_can_show(values, tmp_path):
     found = plan.visible["phase:skill"]
     assert 40 <= found.num_items <= 75
     assert found.change == pytest.approx(2.8016 * (0.2 / found.num_items) ** 0.5, rel=1e-3)
+
+
+def test_rows_of_an_own_test_and_a_limit_are_counted(values, tmp_path):
+    rows = [{"prompt": f"question {number}?", "completion": "yes"} for number in range(12)]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    mine = {"name": "mine", "data": "test.jsonl", "metric": "exact_match"}
+
+    def tokens(limit):
+        tasks = {"tasks": ["phases", mine, "english_bits_per_byte"], "limit": limit}
+        plan = api.plan(values | {"arms": {"none": []}, "evaluate": tasks})
+        assert not any("rough guess" in note for note in plan.notes)
+        lines = [line for line in plan.lines if line.step.kind == "evaluate"]
+        return {name: next(one.tokens for one in lines if one.step.name.startswith(name))
+                for name in ("mine", "english")}  # fmt: skip
+
+    assert tokens(10)["english"] == 2500
+    assert 12 * 10 < tokens(None)["mine"] < 12 * 40
+    assert tokens(6)["mine"] == pytest.approx(tokens(None)["mine"] / 2, rel=0.1)
+
+
+def test_a_choice_that_matches_nothing_names_its_arm(values):
+    arms = {"none": [], "odd": [{"method": "freeze", "names": ["nothing.*"]}]}
+    for verb in (api.plan, api.run):
+        with pytest.raises(RetainError, match=r"arms\.odd: freeze: names: 'nothing\.\*' matches"):
+            verb(values | {"arms": arms})
+
+
+def test_a_choice_that_leaves_norms_alone_is_told(values):
+    whole = {"method": "freeze", "select": "first", "fraction": 1.0, "head": True}
+    plan = api.plan(values | {"arms": {"none": [], "whole": [whole]}})
+    assert any("a-whole: nothing but norms moves" in note for note in plan.notes)

@@ -254,12 +254,12 @@ def init(
     """Write a commented recipe that fits the memory."""
     from retain import api
 
+    if output is not None and output.exists():
+        raise RetainError(f"{output} exists already; name another file with --output")
     text = api.init(model, data, test=test, language=language, memory=memory)
     if output is None:
         typer.echo(text)
         return
-    if output.exists():
-        raise RetainError(f"{output} exists already; name another file with --output")
     output.write_text(text, encoding="utf-8")
     typer.echo(f"Wrote {output}. Look at it, then: retain run {output}")
 

@@ -64,5 +64,6 @@ def did_you_mean(kind: str, got: str, known: list[str]) -> str:
     "unknown method 'frieze'. Did you mean 'freeze'? Known: freeze, joint."
     """
     close = get_close_matches(got, known, n=1, cutoff=0.5)
+    close = close or [word for word in known if len(got) > 2 and got in word]
     guess = f" Did you mean '{close[0]}'?" if close else ""
     return f"unknown {kind} '{got}'.{guess} Known: {', '.join(sorted(known))}."

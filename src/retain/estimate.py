@@ -8,12 +8,12 @@ before is not in them.
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retain.errors import RetainError
+from retain.errors import RecipeError, RetainError
 from retain.evaluate.items import NUM_ROLE_PARTS
 from retain.execute import carry_out
 from retain.measure.statistics import planned_visible_change
@@ -28,6 +28,7 @@ from retain.steps.store import Store
 
 if TYPE_CHECKING:
     from retain.model.facts import Facts
+    from retain.model.layers import Place
     from retain.train.estimate import Cost, Rates
 
 OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0, "probe": 10.0}
@@ -38,6 +39,8 @@ CHARACTERS_PER_TOKEN = 4.0
 ASKED = ("passage", "context", "question", "prompt")
 GENERATED = (64, 64)
 """Items whose answers are written out, and tokens of an answer."""
+ROLLING = (100, 1000)
+"""Texts of english_bits_per_byte, and characters of one."""
 WRITTEN_HERE = {"verifiable_instructions": (4000, 0, 8000), "minimal_pairs_": (3000, 2000, 0)}
 """How the names of tasks written here begin, to tokens that are read, scored and written."""
 SAMPLE_TOKENS = 3 * 48
@@ -336,8 +339,7 @@ class _Estimator:
         if spec["kind"] == "phase":
             return self.phase_tokens(step, limit)
         if spec["kind"] == "own":
-            self.notes.setdefault(f"{spec['name']}: a rough guess, its data is not read yet.")
-            return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, GENERATED[0] * GENERATED[1]
+            return _own_tokens(self.resolved.tasks[spec["name"]], limit)
         if shipped := next(
             (v for k, v in WRITTEN_HERE.items() if spec["name"].startswith(k)), None
         ):
@@ -381,7 +383,8 @@ class _Estimator:
         except RetainError:
             return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, 0
         if spec.get("output_type") == "loglikelihood_rolling":
-            tokens = int(100 * 1000 / CHARACTERS_PER_TOKEN)
+            texts, characters = ROLLING
+            tokens = int(min(limit or texts, texts) * characters / CHARACTERS_PER_TOKEN)
             return tokens, tokens, 0
         rows = [row for row in rows if row.get("split") != "train"][:limit]
         self.num_items[spec["name"]] = round(len(rows) * (1 - 1 / NUM_ROLE_PARTS))
@@ -459,9 +462,11 @@ class _Estimator:
         """Names of the parameters that a choice lets move; None where weights decide."""
         if self.store.finished(choice):
             return set(_read(self.store.open(choice, "trainable.json"))["names"])
-        found = foreseen(choice, facts)
+        found = foreseen(choice, facts, self.graph.rows)
         if found is None:
             self.notes.setdefault(f"{choice.name}: its choice needs weights yet to be trained.")
+        elif all(_is_norm(facts.places[name]) for name in found):
+            self.notes.setdefault(f"{choice.name}: nothing but norms moves.")
         return found
 
 
@@ -470,8 +475,13 @@ def seconds_per_token(facts: "Facts", rates: "Rates") -> float:
     return 4 * facts.num_parameters / (rates.bandwidth_gb_per_s * 1e9) + 0.02
 
 
-def foreseen(choice: Step, facts: "Facts") -> set[str] | None:
+def foreseen(choice: Step, facts: "Facts", rows: Sequence[Row]) -> set[str] | None:
     """The parameters that a ``trainable`` step will choose; None where only weights can tell.
+
+    Args:
+        choice: The step.
+        facts: Of the model.
+        rows: Of the graph; a fault names the arms among them that would use the choice.
 
     Raises:
         RecipeError: If the choice matches nothing in this model, or leaves nothing to train.
@@ -489,7 +499,15 @@ def foreseen(choice: Step, facts: "Facts") -> set[str] | None:
         chosen = method.trainable(layers, weights, {}, rng)
     except (KeyError, IndexError):
         return None
+    except RecipeError as error:
+        trained = [row for row in rows if row.train and choice in row.train.inputs.values()]
+        arms = ", ".join(dict.fromkeys(f"arms.{row.arm}" for row in trained))
+        raise RecipeError(f"{arms or choice.name}: {error}") from error
     return None if chosen is None else set(chosen.names)
+
+
+def _is_norm(place: "Place") -> bool:
+    return "norm" in (place.part, place.kind)
 
 
 class _Unread(Mapping[str, Any]):
@@ -532,6 +550,25 @@ def _without_corpora(mix: Step) -> tuple[Step, float]:
     settings = {**mix.settings, "sources": left}
     plain = Step("mix", mix.name, mix.version, settings, inputs=inputs, files=mix.files)
     return plain, (1 + of_new) / (1 - of_mix)
+
+
+def _own_tokens(spec: Mapping[str, Any], limit: int | None) -> tuple[int, int, int]:
+    """Of a test of one's own, by the characters of its rows."""
+    from retain.data.sources import load
+
+    try:
+        examples = load(spec["at_data"]).examples[:limit]
+    except RetainError:
+        if "data" not in spec:  # embedded data may not be fetched yet; a file is at hand
+            raise
+        return UNKNOWN_ITEMS * UNKNOWN_TOKENS, UNKNOWN_ITEMS * 10, GENERATED[0] * GENERATED[1]
+    texts = [example.contents for example in examples]
+    read = int(sum(len("".join(one)) for one in texts) / CHARACTERS_PER_TOKEN) + 10 * len(texts)
+    if spec["metric"] == "bits_per_byte":
+        return read, read, 0
+    choices = sum(len(choice) for example in examples for choice in example.choices or ())
+    scored = int(choices / CHARACTERS_PER_TOKEN)
+    return read + scored, scored, 0 if choices else len(texts) * GENERATED[1]
 
 
 def _size(folder: Path) -> int:

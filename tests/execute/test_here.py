@@ -1,6 +1,7 @@
 import errno
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -229,3 +230,56 @@ def test_runners_are_found_by_kind_and_imported_late():
 
 def test_nobody_need_listen(store, journal):
     assert len(carry_out(chain("a", "b"), store, run=write_name, journal=journal).done) == 2
+
+
+def fails_at(*names):
+    def run(work):
+        if work.step.name in names:
+            raise RecipeError(f"{work.step.name} cannot be")
+        write_name(work)
+
+    return run
+
+
+def test_what_does_not_depend_on_a_failed_step_is_carried_out(go, store, journal, heard):
+    a, b, c = chain("a", "b", "c")
+    other = Step("toy", "z", 1, {"name": "z"}, {"before": a})
+    asked = []
+    summary = go([a, b, c, other], fails_at("b"), goes_on=lambda f: not asked.append(list(f)))
+
+    assert summary.done == (a, other)
+    assert [str(error) for error in summary.failed.values()] == ["b cannot be"]
+    assert list(summary.failed) == [b]
+    assert asked == [[b]]
+    assert ("start", "c", 3, 4) not in heard.told
+    assert any(told[0] == "message" and "b cannot be" in told[1] for told in heard.told)
+    assert ("step failed", "toy/b") in events(journal)
+    assert go([a, b, c, other]).done == (b, c)  # the same call tries it again
+
+
+def test_a_failed_step_keeps_nothing_of_its_work_in_memory(go):
+    held = []
+
+    class Weights:
+        pass
+
+    def run(work):
+        weights = Weights()
+        held.append(weakref.ref(weights))
+        raise RecipeError("no")
+
+    summary = go(chain("a"), run, goes_on=lambda failed: True)
+    assert list(summary.failed)
+    assert held[0]() is None
+
+
+def test_without_leave_or_with_a_fault_of_the_store_it_ends_at_once(go):
+    a, b = (Step("toy", name, 1, {"name": name}) for name in "ab")
+    with pytest.raises(RecipeError, match="a cannot be"):
+        go([a, b], fails_at("a"))
+
+    def run(work):
+        raise StoreError("the disk is full")
+
+    with pytest.raises(StoreError, match="full"):
+        go([a, b], run, goes_on=lambda failed: True)

@@ -13,8 +13,8 @@ from retain.recipe import expand, load_recipe
 def resolved():
     recipe = load_recipe("quickstart")
     model = {(recipe.model, None): {"sha256": "0" * 64}}
-    tasks = {"embedded_piqa": {"data": "embedded:piqa"}, "phase:hindi": {}}
-    files = {"embedded:hindi-prose": {}, "mine.jsonl": {}}
+    tasks = {"embedded_piqa": {"data": "embedded:piqa#9"}, "phase:hindi": {}}
+    files = {"embedded:hindi-prose#80": {}, "mine.jsonl": {}}
     return Resolved(recipe, expand(recipe), model, tasks, {"auto": "fp32"}, {}, files)
 
 

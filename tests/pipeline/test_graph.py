@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from retain.errors import RetainError
+from retain.errors import RecipeError, RetainError
 from retain.pipeline.graph import build
 from retain.pipeline.resolve import resolve
 from retain.recipe import read_recipe
@@ -339,3 +339,15 @@ def test_a_joint_phase_is_probed_on_the_data_of_all(values):
     values["arms"] = {"joint": [{"method": "joint"}]}
     probed = row(graph(values, "evaluate.probes=[drift]"), "joint", 2).probes["drift"]
     assert set(probed.inputs) == {"model", "new:skill", "new:text"}
+
+
+def test_faults_of_tasks_and_of_data_are_told_together(values):
+    values["phases"][0]["data"] = "nowhere.jsonl"
+    values["evaluate"]["tasks"] += ["genral", "embedded_pika"]
+    with pytest.raises(RecipeError) as caught:
+        graph(values)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "toy: 3 faults"
+    assert "evaluate.tasks: unknown task 'genral'. Did you mean 'general'" in lines[0]
+    assert "evaluate.tasks: unknown task 'embedded_pika'" in lines[1]
+    assert "phases.skill.data: nowhere.jsonl: no such file" in lines[2]

@@ -126,3 +126,11 @@ def test_sizes(text, size):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(RecipeError, match="give a size such as 24GB"):
         memory_bytes(text)
+
+
+def test_what_is_held_out_is_told():
+    text = init_recipe("m", "a.jsonl", replace(SMALL, held_out=0.2, num_reported=7))
+    assert recipe_of(text).phases[0].held_out.fraction == 0.2
+    assert "7 source items are reported" in text
+    assert "no interval can be given" in text
+    assert "source items" not in init_recipe("m", "a.jsonl", replace(SMALL, num_reported=200))

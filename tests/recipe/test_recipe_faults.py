@@ -376,3 +376,10 @@ def test_faults_of_the_parts_and_between_them_come_together():
 def test_long_values_are_cut():
     [fault] = faults_of(with_train(learning_rate="x" * 500))
     assert len(fault) < 140
+
+
+def test_a_percentage_is_told_as_a_fraction():
+    [fault] = faults_of(raw(arms={"a": [REPLAY | {"share": "10%"}]}))
+    assert (
+        "must be a number; got '10%' (a percentage is written as a fraction: 10 % is 0.1)" in fault
+    )

@@ -50,6 +50,7 @@ def test_it_writes_a_file_and_says_how_varied_it_is(tmp_path, prompts, tiny_mode
         ("generative_replay", ["share=0.1"], "share: says what a recipe does with a corpus"),
         ("tree_generation", ["num_token=9"], "Did you mean 'num_tokens'"),
         ("tree_generation", ["num_tokens=9"], "a tree of .* num_tokens is 9"),
+        ("tree", [], "Did you mean 'tree_generation'.* Known: generative_replay, tree_generation"),
         ("freeze", [], "writes no corpus; those that do: generative_replay, tree_generation"),
     ],
 )

@@ -8,12 +8,14 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retain.api.compare import compare
 from retain.api.export import export
 from retain.api.look import check_data, doctor, list_steps, show_data, tokenizer_of
+from retain.api.lost import can_go_on, failure
 from retain.api.prepared import (
     RUNS,
     STEPS,
@@ -104,7 +106,8 @@ def run(
         show: Print progress and the result, as the command line does.
 
     Raises:
-        RetainError: With what is wrong and what to do; what is finished stays.
+        RetainError: With what is wrong and what to do; what is finished stays. Where steps of some
+            arms failed, the others are finished and reported first.
         Interrupted: After a signal; the same call goes on.
     """
     prepared = prepare(recipe, overrides, Path(runs), options)
@@ -119,9 +122,12 @@ def run(
                 run=Runners(prepared.resolved, prepared.graph),
                 journal=Journal(folder / "journal.jsonl"),
                 listener=listener,
+                goes_on=partial(can_go_on, prepared.graph),
             )
         with prepared.store.in_use():
-            verdicts, gates = write_reports(prepared, folder, show=show)
+            verdicts, gates = write_reports(prepared, folder, summary.failed, show=show)
+    if summary.failed:
+        raise failure(summary.failed)
     return Outcome(
         folder=folder,
         verdicts=verdicts,
@@ -215,6 +221,7 @@ def init(
     memory: str = "16GB",
 ) -> str:
     """The text of a commented one-phase recipe that fits the memory."""
+    from retain.api.first import held_out_of, metric_of
     from retain.data.sources import load
     from retain.model.adapters import Adapter, num_parameters
     from retain.model.facts import describe
@@ -223,6 +230,7 @@ def init(
 
     about = describe(model)
     examples = load(data).examples
+    fraction, num_reported = held_out_of(examples)
     lengths = sorted(_num_tokens(model, examples))
     facts = InitFacts(
         num_parameters=about.num_parameters,
@@ -235,7 +243,9 @@ def init(
         num_examples=len(examples),
         is_text=all(one.text is not None for one in examples),
         longest_tokens=lengths[int(0.95 * (len(lengths) - 1))],
-        test_metric="exact_match" if test is None else _metric(load(test).examples),
+        test_metric="exact_match" if test is None else metric_of(load(test).examples),
+        held_out=fraction,
+        num_reported=num_reported,
     )
     return init_recipe(model, data, facts, test=test, language=language, memory=memory)
 
@@ -274,13 +284,6 @@ def _num_tokens(model: str, examples: "Sequence[Example]") -> list[int]:
     """Tokens of the first examples, by the model's tokenizer."""
     tokenizer = tokenizer_of(model)
     return [len(tokenizer("\n".join(one.contents)).input_ids) for one in examples[:NUM_MEASURED]]
-
-
-def _metric(examples: "Sequence[Example]") -> str:
-    """How a test of one's own is scored, by what its examples hold."""
-    if all(one.choices for one in examples):
-        return "choice"
-    return "bits_per_byte" if all(one.text is not None for one in examples) else "exact_match"
 
 
 def _watch(show: bool) -> AbstractContextManager[Listener]:

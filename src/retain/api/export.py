@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,9 @@ def _pointer(models: Path, arm: str) -> Mapping[str, Any]:
         for name, one in pointed.items()
         if arm in (name, one["arm"], f"{one['arm']}-seed{one['seed']}")
     }
+    if not pointed:
+        again = shlex.quote(str(models.parent / RESOLVED))
+        raise StoreError(f"{models.parent}: keeps no model yet; `retain run {again}` finishes it")
     if not found:
         raise StoreError(did_you_mean("arm", arm, sorted({one["arm"] for one in pointed.values()})))
     last = max(one["phase_index"] for one in found.values())

@@ -86,7 +86,7 @@ class Prepared:
             facts = [describe(*model) for model in self.resolved.models]
             for step in new:
                 for one in facts if step.kind == "trainable" and len(facts) == 1 else ():
-                    foreseen(step, one)
+                    foreseen(step, one, self.graph.rows)
             weights = max(one.num_parameters for one in facts)
             needed = BYTES_PER_WEIGHT * weights * (num_models + NUM_SNAPSHOT_MODELS)
             check_space(self.runs, needed, f"{num_models} model folders and snapshots")

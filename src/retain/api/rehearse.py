@@ -87,9 +87,11 @@ def _say_stopping() -> None:
 
 def _method(name: str, values: Sequence[str]) -> Method:
     """The method with the values of the command line."""
+    writing = [one for one, method in known().items() if acts_in(method, "rehearse")]
+    if name not in known():
+        raise RecipeError(did_you_mean("method", name, writing))
     found = find(name)
-    if not acts_in(found, "rehearse"):
-        writing = [one for one, method in known().items() if acts_in(method, "rehearse")]
+    if name not in writing:
         raise RecipeError(f"method '{name}' writes no corpus; those that do: {', '.join(writing)}")
     options = dict(split(value) for value in values)
     allowed = [one for one in option_names(found) if one not in OF_RECIPES]

@@ -1,13 +1,17 @@
 """Writing what a finished run says: for its owner, and for others."""
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retain.api.lost import told_of, without_lost
 from retain.api.models import model_paths, point_to_models
 from retain.api.prepared import RESOLVED, Prepared, prepare
-from retain.errors import StoreError
+from retain.errors import RetainError, StoreError
 from retain.execute import own_run
+from retain.steps.step import Step
 
 if TYPE_CHECKING:
     from retain.report.results import Results
@@ -33,7 +37,7 @@ def report(run_dir: str | Path, *, share: bool = False) -> Path:
     prepared = finished(folder)
     with own_run(folder), prepared.store.in_use():
         if not share:
-            write_reports(prepared, folder, show=False)
+            write_reports(prepared, folder, {}, show=False)
             return folder / "report.html"
         from retain.report.report import write_report
         from retain.report.share import shareable
@@ -75,12 +79,21 @@ def collected(prepared: Prepared, folder: Path) -> "Results":
 
 
 def write_reports(
-    prepared: Prepared, folder: Path, *, show: bool
+    prepared: Prepared, folder: Path, failed: Mapping[Step, RetainError], *, show: bool
 ) -> "tuple[tuple[Verdict, ...], tuple[str, ...]]":
-    """Point to the kept models, collect the results, write every file of the run."""
+    """Point to the kept models, collect the results, write every file of the run.
+
+    Arms that need a step that failed are left out, and a note says so.
+    """
     from retain.report.report import write_report
 
+    notes: tuple[str, ...] = ()
+    if failed:
+        left = without_lost(prepared.resolved, prepared.graph, failed)
+        prepared = replace(prepared, resolved=left.resolved, graph=left.graph)
+        notes = told_of(left, failed)
     results = collected(prepared, folder)
+    results = replace(results, notes=(*notes, *results.notes))
     found = write_report(results, folder)
     point_to_models(prepared, folder, found.verdicts)
     if show:

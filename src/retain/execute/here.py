@@ -1,11 +1,12 @@
 """Carry out a graph of steps in this process, one after the other, doing nothing twice."""
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
-from retain.errors import Interrupted, StoreError
+from retain.errors import Interrupted, RetainError, StoreError
 from retain.execute.listener import Listener, Outcome, Quiet
 from retain.execute.runners import Runner
 from retain.execute.signals import listening
@@ -29,14 +30,16 @@ class Summary:
         reused: Steps that were finished already.
         done: Steps that were computed.
         seconds: Wall-clock time of all of it.
+        failed: Steps that failed, each with its error; what depends on them was not tried.
     """
 
     reused: tuple[Step, ...]
     done: tuple[Step, ...]
     seconds: float
+    failed: Mapping[Step, RetainError] = field(default_factory=dict)
 
 
-def carry_out(
+def carry_out(  # noqa: PLR0913 - each by its name
     graph: Iterable[Step],
     store: Store,
     *,
@@ -44,6 +47,7 @@ def carry_out(
     journal: Journal,
     listener: Listener | None = None,
     targets: Collection[Step] | None = None,
+    goes_on: Callable[[Collection[Step]], bool] = lambda failed: False,
 ) -> Summary:
     """Finish every step that is wanted.
 
@@ -58,10 +62,12 @@ def carry_out(
         listener: Told of progress; default: nobody.
         targets: The steps whose results are wanted; default: all. Others are computed only if
             something needs them, so what was removed on purpose is not computed again.
+        goes_on: Asked after a step failed, with all that failed: whether the steps that do not
+            depend on them are still wanted. Default: never. A fault of the store ends it always.
 
     Raises:
         Interrupted: After a signal; the same call goes on from there.
-        RetainError: Whatever a step raised; what was finished before stays.
+        RetainError: Whatever a step raised, unless it goes on; what was finished before stays.
     """
     wanted = needed(graph, store, targets)
     told = listener or Quiet()
@@ -73,7 +79,7 @@ def carry_out(
             journal.event("leftover removed", path=name)
             told.message(f"removed {name}, left behind by a process that was killed")
         for step in wanted:
-            walk.ensure(step)
+            walk.attempt(step, goes_on)
     return walk.summary()
 
 
@@ -125,8 +131,28 @@ class _Walk:
         self._listener = listener
         self._total = total
         self._outcomes: dict[Step, Outcome] = {}
+        self._failures: dict[Step, RetainError] = {}
+        self._lost: set[Step] = set()
         self._running: Step | None = None
         self._started = time.monotonic()
+
+    def attempt(self, step: Step, goes_on: Callable[[Collection[Step]], bool]) -> None:
+        """Finish a step, unless it depends on one that failed."""
+        if not self._store.finished(step) and self._lost.intersection(step.inputs.values()):
+            self._lost.add(step)
+            return
+        try:
+            self.ensure(step)
+        except StoreError:  # the disk is the same for all steps
+            raise
+        except RetainError as error:
+            if not goes_on(self._failures):
+                raise
+            self._lost |= {step, *self._failures}
+            told = f"{step.folder}: {error}\nGoing on with what does not depend on it."
+            self._listener.message(told)
+            _let_go(error)
+            give_back_memory()
 
     def ensure(self, step: Step) -> None:
         """Finish a step and, where they are missing, its inputs."""
@@ -157,6 +183,7 @@ class _Walk:
             reused=by_outcome["reused"],
             done=by_outcome["finished"],
             seconds=time.monotonic() - self._started,
+            failed=dict(self._failures),
         )
 
     def leave(self, reason: str) -> None:
@@ -203,6 +230,8 @@ class _Walk:
     def _failed(self, step: Step, error: Exception, seconds: float) -> None:
         outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
         self._listener.done(step, outcome, seconds)
+        if isinstance(error, RetainError):
+            self._failures[step] = error
         try:
             self._journal.event(
                 f"step {outcome}",
@@ -227,3 +256,10 @@ class _Walk:
                 told = True
 
         return wait
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error and its causes hold: a model may be in them."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

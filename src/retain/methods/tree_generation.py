@@ -236,6 +236,7 @@ class TreeGeneration(Method):
             system_prompt=self.system_prompt,
             output=self.output,
             is_random=self.shape == "random_text",
+            length_keys=("answer_tokens", "question_tokens"),
         )
 
     def sources(self, past: Past, rehearsed: Sequence[str], rng: Random) -> tuple[MixSource, ...]:

@@ -1,5 +1,6 @@
 """Open a model: any reference in, a language model with its tokenizer out."""
 
+import logging as standard_logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ from retain.model import precision as precisions
 from retain.model.auto_class import auto_class
 from retain.model.precision import Precision
 from retain.model.reference import folder, trust
+
+
+def _is_news(record: standard_logging.LogRecord) -> bool:
+    """Not that bitsandbytes lacks an optional kernel, which it says whenever it is imported."""
+    return "Failed to load CPU gemm_4bit_forward" not in str(record.msg)
+
+
+standard_logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_is_news)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class _Builder:
         for cell in self.resolved.cells:
             self.rows.extend(self.rows_of(cell))
         # what reads data alone comes first: its faults show before anything is trained
-        steps = tuple(sorted(self.steps, key=lambda step: not _is_of_data(step)))
+        steps = tuple(sorted(self.steps, key=lambda step: not is_of_data(step)))
         rows = tuple(self.rows)
         unhashed = (self.save_steps, self.report_to, self.cards)
         return Graph(steps, rows, self.data, self.sources, *unhashed)
@@ -557,7 +557,7 @@ class _Builder:
         return self.add("task_boundary", name, settings, inputs=read, files=files)
 
 
-def _is_of_data(step: Step) -> bool:
+def is_of_data(step: Step) -> bool:
     """Whether a step reads data alone, and no model is trained or asked before it."""
     return step.kind in ("data", "leak", "mix") and not any(
         one.kind == "sift" for one in step.inputs.values()

@@ -4,15 +4,18 @@ Which precision `auto` means on this machine, what identifies each model and eac
 a name stands for: read once, without loading torch, and written into ``recipe.resolved.yaml``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from retain.errors import RetainError
 from retain.methods.base import Source
 from retain.model.reference import kind
 from retain.pipeline.encoders import check_encoders
 from retain.recipe import Cell, Recipe, expand
+from retain.recipe.faults import FaultyRecipeError
 from retain.train.tracker import check_tracker
 
 
@@ -68,19 +71,19 @@ def resolve(recipe: Recipe) -> Resolved:
 
     Raises:
         RetainError: If a model, a source or a task is not there, or a method does not work with
-            the model.
+            the model; several are told together.
     """
-    from retain.data.sources import identity as source_identity
     from retain.evaluate import catalog
     from retain.model.precision import resolve as resolve_precision
     from retain.model.reference import identity as model_identity
 
     cells = expand(recipe)
     recipes = {cell.variant: cell.recipe for cell in cells}
-    models = {
-        (one.model, one.revision): model_identity(one.model, one.revision)
-        for one in recipes.values()
-    }
+    faults = _Faults(recipe.name)
+    models = {}
+    for one in recipes.values():
+        with faults.at("model"):
+            models[one.model, one.revision] = model_identity(one.model, one.revision)
     precisions = {"auto": resolve_precision("auto"), "fp32": "fp32", "bf16": "bf16"}
     tasks: dict[str, Mapping[str, Any]] = {}
     scored: dict[str, tuple[str, ...]] = {}
@@ -88,19 +91,59 @@ def resolve(recipe: Recipe) -> Resolved:
         evaluate = one.evaluate
         names = [t if isinstance(t, str) else t.model_dump() for t in evaluate.tasks]
         include = () if evaluate.include_path is None else (evaluate.include_path,)
-        specs = catalog.resolve(
-            names, groups=evaluate.groups, include_path=include, phases=one.phase_names
-        )
-        tasks |= {spec["name"]: spec for spec in specs}
-        scored[variant] = tuple(spec["name"] for spec in specs)
-    sources = {source.source for one in recipes.values() for p in one.phases for source in p.data}
-    for cell in cells:
-        for phase in cell.phases:
-            for method in phase.methods:
-                for listed in method.data().values():
-                    sources |= {source.source for source in listed}
-    files = {name: source_identity(name) for name in sorted(sources)}
+        with faults.at("evaluate.tasks"):
+            specs = catalog.resolve(
+                names, groups=evaluate.groups, include_path=include, phases=one.phase_names
+            )
+            tasks |= {spec["name"]: spec for spec in specs}
+            scored[variant] = tuple(spec["name"] for spec in specs)
+    files = _files(cells, faults)
+    faults.tell()
     check_encoders(cells)
     for report_to in {phase.train.report_to for cell in cells for phase in cell.phases}:
         check_tracker(report_to)
     return Resolved(recipe, cells, models, tasks, precisions, scored, files)
+
+
+def _files(cells: Sequence[Cell], faults: "_Faults") -> dict[str, Mapping[str, str]]:
+    """What identifies each source of the phases and of the methods."""
+    from retain.data.sources import identity
+
+    places: dict[str, str] = {}
+    for cell in cells:
+        for phase in cell.recipe.phases:
+            for source in phase.data:
+                places.setdefault(source.source, f"phases.{phase.name}.data")
+    for cell in cells:
+        for method in (method for planned in cell.phases for method in planned.methods):
+            for source in (source for listed in method.data().values() for source in listed):
+                places.setdefault(source.source, f"arms.{cell.base_arm}.{method.name}")
+    files: dict[str, Mapping[str, str]] = {}
+    for name in sorted(places):
+        with faults.at(places[name]):
+            files[name] = identity(name)
+    return files
+
+
+class _Faults:
+    """Faults of several places, told together."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.errors: list[tuple[str, RetainError]] = []
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """A fault in this block is kept, with its place."""
+        try:
+            yield
+        except RetainError as error:
+            self.errors.append((place, error))
+
+    def tell(self) -> None:
+        """Raise the one error, or one that lists all."""
+        if len(self.errors) == 1:
+            raise self.errors[0][1]
+        if self.errors:
+            texts = [f"{at}: {line}" for at, one in self.errors for line in str(one).split("\n")]
+            raise FaultyRecipeError(self.origin, texts)

@@ -5,6 +5,7 @@ a misspelt word, the nearest known one. Pydantic's errors are turned into these 
 other text of pydantic's reaches the user.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -182,11 +183,27 @@ def message(details: ErrorDetails) -> str:
         return f"must be {_either(context['expected'])}{got}{_closest(details)}"
     if kind in BOUNDS:
         return f"must be {BOUNDS[kind]} {_bound(context)}{got}"
+    if kind in ("float_type", "float_parsing") and (part := _percentage(details["input"])):
+        return f"must be {WANTED[kind]}{got} (a percentage is written as a fraction: {part})"
     if kind in WANTED:
         return f"must be {WANTED[kind]}{got}"
     if kind == "string_pattern_mismatch":
         return f"must match {context['pattern']}{got}"
     return f"{details['msg']}{got}"
+
+
+def _percentage(value: Any) -> str:
+    """What ``10%`` is as a fraction; "" for what is no percentage.
+
+    >>> _percentage("10%"), _percentage("a tenth")
+    ('10 % is 0.1', '')
+    """
+    match = (
+        re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%\s*", value)
+        if isinstance(value, str)
+        else None
+    )
+    return f"{match[1]} % is {float(match[1]) / 100:g}" if match else ""
 
 
 WANTED = {

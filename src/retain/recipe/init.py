@@ -21,6 +21,8 @@ WORKSPACE_BYTES = 1.0e9  # Python, torch, libraries
 LOGITS = 64 * 2**20  # numbers of logits that stand in memory at once, with their gradient
 UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "G": 1e9, "M": 1e6}  # fmt: skip
+LEAST_ITEMS = 8  # fewer have no interval
+FEW_ITEMS = 50
 LENGTHS = (2048, 1024, 512, 256)
 BATCH_SIZE = 16
 FREEZE_FRACTION = 2 / 3  # of the layers, in the arm `freeze`
@@ -47,6 +49,8 @@ class InitFacts:
         longest_tokens: Tokens of a long example (95 % are shorter); 0 when unknown.
         test_metric: How the own test is scored.
         general: Data that stands for what the model knew before.
+        held_out: Fraction of the examples that is never trained on.
+        num_reported: Source items of it that figures are about; 0 when unknown.
     """
 
     num_parameters: int
@@ -61,6 +65,8 @@ class InitFacts:
     longest_tokens: int = 0
     test_metric: str = "exact_match"
     general: str = "embedded:xsum"
+    held_out: float = 0.1
+    num_reported: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +227,9 @@ def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | No
     if language is not None:
         lines.append(f"    language: {_quoted(language)}")
     lines += [
-        "    held_out: {fraction: 0.1}  # never trained on; scored as the task phase:" + name,
+        f"    held_out: {{fraction: {facts.held_out:g}}}  # never trained on; scored as the task"
+        f" phase:{name}",
+        *_reported(facts),
         "    train:",
         f"      objective: {objective}           # {why}",
         f"      tuning: {fit.tuning}{_why_tuning(fit)}",
@@ -240,11 +248,22 @@ def _phases(name: str, data: str, facts: InitFacts, fit: Fit, language: str | No
     return lines
 
 
+def _reported(facts: InitFacts) -> list[str]:
+    """A comment with the items behind every figure of the phase, where they are few."""
+    if not 0 < facts.num_reported < FEW_ITEMS:
+        return []
+    at = " " * 31 + "# "
+    told = [f"{at}{facts.num_reported} source items are reported, the rest is for choosing"]
+    if facts.num_reported < LEAST_ITEMS:
+        told.append(f"{at}fewer than {LEAST_ITEMS}: no interval can be given; bring more data")
+    return told
+
+
 def _steps(facts: InitFacts, epochs: int) -> str:
     """A comment with the optimizer steps, where they follow from the number of examples."""
     if facts.is_text or not facts.num_examples:
         return ""
-    steps = max(1, round(epochs * 0.9 * facts.num_examples / BATCH_SIZE))
+    steps = max(1, round(epochs * (1 - facts.held_out) * facts.num_examples / BATCH_SIZE))
     return f"      # about {steps} optimizer steps of your {facts.num_examples} examples"
 
 

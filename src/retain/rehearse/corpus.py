@@ -144,6 +144,7 @@ class Corpus:
         filters: What is removed.
         max_similarity: Of user turns, what means the same as an earlier one is removed: the
             largest cosine of two that differ (see ``retain.rehearse.meanings``). None keeps them.
+        length_keys: What the method calls the most tokens of a text, for advice.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Corpus:
     cut_off: CutOff = "trim"
     filters: Filters = field(default_factory=Filters)
     max_similarity: float | None = None
+    length_keys: tuple[str, ...] = ("max_new_tokens",)
 
     def expand(self, node: Node, examples: Sequence[Example], rng: Random) -> tuple[Ask, ...]:
         """What is asked below a node; () ends there.

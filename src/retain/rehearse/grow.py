@@ -301,6 +301,6 @@ class Grower:
         return (
             f"{self.corpus.name}: the model wrote {num_written} texts; {size} of "
             f"{self.corpus.full_size} {self._unit} can be used. Removed: {listed or 'none'}.\n"
-            f"{samples}\nRaise max_new_tokens if texts are cut off, lower temperature if they make "
-            "no sense, or let another model write (writer)."
+            f"{samples}\nRaise {' or '.join(self.corpus.length_keys)} if texts are cut off, lower "
+            "temperature if they make no sense, or let another model write (in a recipe: writer)."
         )

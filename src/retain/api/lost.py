@@ -1,0 +1,88 @@
+"""The arms of a graph that can still be finished after steps failed."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from retain.errors import RetainError
+from retain.execute import ordered
+from retain.pipeline.graph import Graph, Row, is_of_data
+from retain.pipeline.resolve import Resolved
+from retain.steps.step import Step
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a run.
+
+    Attributes:
+        resolved: Without the arms that were lost.
+        graph: Likewise, with the steps that the other arms need.
+        lost: Arm to the steps that failed and that it needs.
+    """
+
+    resolved: Resolved
+    graph: Graph
+    lost: Mapping[str, tuple[Step, ...]]
+
+
+def can_go_on(graph: Graph, failed: Collection[Step]) -> bool:
+    """Whether some arm can still be finished, and what failed is no fault of the data.
+
+    What reads data alone comes before all training: nothing is lost by stopping there.
+    """
+    if any(is_of_data(step) for step in failed):
+        return False
+    return len(_lost(graph, failed)) < len({row.arm for row in graph.rows})
+
+
+def without_lost(resolved: Resolved, graph: Graph, failed: Collection[Step]) -> Left:
+    """The run without the arms that need a step that failed, of any seed and variant."""
+    lost = _lost(graph, failed)
+    rows = tuple(row for row in graph.rows if row.arm not in lost)
+    needed = [step for row in rows for step in _steps_of(row)]
+    needed += [step for step in graph.steps if step.kind == "leak"]
+    kept = set(ordered(needed))
+    left = replace(
+        graph,
+        rows=rows,
+        steps=tuple(step for step in graph.steps if step in kept),
+        sources={step: of for step, of in graph.sources.items() if step in kept},
+    )
+    cells = tuple(cell for cell in resolved.cells if cell.arm not in lost)
+    return Left(replace(resolved, cells=cells), left, lost)
+
+
+def told_of(left: Left, failed: Mapping[Step, RetainError]) -> tuple[str, ...]:
+    """A line for the report on each arm that was lost."""
+    return tuple(
+        f"Arm {arm} failed and is not in the tables. "
+        + " ".join(f"{step.kind} {step.name}: {failed[step]}" for step in steps)
+        for arm, steps in left.lost.items()
+    )
+
+
+def failure(failed: Mapping[Step, RetainError]) -> RetainError:
+    """What is raised once the other arms are reported: the one error, or one that lists all."""
+    errors = list(failed.values())
+    if len(errors) == 1:
+        return errors[0]
+    return RetainError("\n".join(f"{step.folder}: {error}" for step, error in failed.items()))
+
+
+def _lost(graph: Graph, failed: Collection[Step]) -> dict[str, tuple[Step, ...]]:
+    """Arm to the failed steps that it needs."""
+    found: dict[str, dict[Step, None]] = {}
+    for row in graph.rows:
+        for step in ordered(_steps_of(row)):
+            if step in failed:
+                found.setdefault(row.arm, {}).setdefault(step)
+    return {arm: tuple(steps) for arm, steps in found.items()}
+
+
+def _steps_of(row: Row) -> Iterator[Step]:
+    """The steps whose results a row shows."""
+    inside = [step for one in row.inside for step in one.values()]
+    scored = (*row.evaluations.values(), *inside, *row.probes.values())
+    for step in (row.train, row.mix, row.model, *scored):
+        if step is not None:
+            yield step
