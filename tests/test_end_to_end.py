@@ -268,6 +268,14 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_finishes(finished, project)
     assert (project / "runs" / "own" / "scores.csv").read_bytes() == expected
 
 
+def test_a_run_without_models_yet_says_so(project):
+    api.run("own.yaml", ["name=empty"])
+    for path in (project / "runs" / "empty" / "models").iterdir():
+        path.unlink()
+    with pytest.raises(RetainError, match=r"empty: keeps no model yet; `retain run .*` finishes"):
+        api.export("empty", "none", project / "model")
+
+
 def test_a_freeze_that_matches_nothing_is_found_before_anything_runs(project):
     with pytest.raises(RetainError, match="no_such"):
         api.run("own.yaml", ["arms.freeze.freeze.names=[no_such.*]", "name=other"])

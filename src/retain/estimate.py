@@ -507,7 +507,7 @@ def foreseen(choice: Step, facts: "Facts", rows: Sequence[Row]) -> set[str] | No
 
 
 def _is_norm(place: "Place") -> bool:
-    return "norm" in (place.part, place.kind)
+    return place.part == "final_norm" or place.kind == "norm"
 
 
 class _Unread(Mapping[str, Any]):

@@ -56,9 +56,14 @@ def told_of(left: Left, failed: Mapping[Step, RetainError]) -> tuple[str, ...]:
     """A line for the report on each arm that was lost."""
     return tuple(
         f"Arm {arm} failed and is not in the tables. "
-        + " ".join(f"{step.kind} {step.name}: {failed[step]}" for step in steps)
+        + " ".join(f"{step.kind} {step.name}: {_first_line(failed[step])}" for step in steps)
         for arm, steps in left.lost.items()
     )
+
+
+def _first_line(error: RetainError) -> str:
+    """The rest holds samples and advice, which the command has said."""
+    return str(error).partition("\n")[0]
 
 
 def failure(failed: Mapping[Step, RetainError]) -> RetainError:
