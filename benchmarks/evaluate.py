@@ -358,9 +358,10 @@ COLUMNS = (
 
 
 def _holds(result: Result) -> str:
-    """Which of floor and aim the lower end of the interval is above."""
-    names = [name for name in ("floor", "aim") if result.low > getattr(result, name)]
-    return ", ".join(names) or "neither"
+    """What the lower end of the interval is above: nothing where it is not above the floor."""
+    if result.low <= result.floor:
+        return "neither"
+    return "floor, aim" if result.low > result.aim else "floor"
 
 
 def line(result: Result | None) -> str:

@@ -109,6 +109,7 @@ def test_outcomes_have_exit_codes(monkeypatch, capsys, error, code, word):
 
 
 def test_numbers_of_shots_are_checked(capsys):
+    assert run("eval", "m", "--tasks", " , ") == 1
     assert run("eval", "m", "--tasks", "a", "--num-fewshot", "0,x") == 1
     assert "--num-fewshot: got '0,x'" in capsys.readouterr().err
 

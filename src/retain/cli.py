@@ -100,7 +100,13 @@ def plan(
 def evaluate(  # noqa: PLR0913 - each is an option of the command
     model: Annotated[str, typer.Argument(help="A folder, a hub id or embedded:NAME.")],
     tasks: Annotated[str, typer.Option(help="Task names, with commas between.")],
-    num_fewshot: Annotated[str, typer.Option(help="Numbers of shots, with commas between.")] = "0",
+    num_fewshot: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of shots, with commas between; when left out 0, with --compat lm-eval "
+            "what each task's file says."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Items per task; all when left out.")] = None,
     output: Annotated[
         Path | None,
@@ -117,6 +123,9 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
         str | None,
         typer.Option(help="lm-eval: the harness's own shots and its first documents."),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto (by a probe of this machine), fp32 or bf16.")
+    ] = "auto",
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
 ) -> None:
@@ -124,15 +133,20 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
     from retain import api
 
     api.allow(api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf))
+    shots = None if num_fewshot is None else _numbers("--num-fewshot", num_fewshot)
+    named = _words(tasks)
+    if not named:
+        raise RetainError(f"--tasks: got '{tasks}'; name at least one, as embedded_piqa")
     text = api.evaluate(
         model,
-        _words(tasks),
-        num_fewshot=_numbers("--num-fewshot", num_fewshot),
+        named,
+        num_fewshot=shots,
         limit=limit,
         output=output,
         include_path=() if include_path is None else (include_path,),
         compare_with=compare_with,
         compat=compat,
+        precision=precision,
     )
     typer.echo(text)
 

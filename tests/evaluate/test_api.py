@@ -1,12 +1,14 @@
 """Scoring a model from Python."""
 
 import csv
+import json
 import sys
 
 import pytest
 
 import retain.evaluate
-from retain.errors import ModelError, TaskError
+from retain import api
+from retain.errors import ModelError, StoreError, TaskError
 from retain.evaluate.api import Options, evaluate, evaluation
 from retain.evaluate.compare import compare
 from tests.evaluate.evaluation_models import gpt2
@@ -42,6 +44,55 @@ def test_a_loaded_model_needs_its_tokenizer(sharp_llama):
         evaluate(sharp_llama, "embedded_piqa")
 
 
+def test_the_same_task_at_other_shots_in_one_process(sharp_llama, tokenizer, task_folder):
+    """What is kept of a task does not remember the shots it was asked at before."""
+    options = {"tokenizer": tokenizer, "include_path": task_folder, "limit": 6}
+
+    def asked(shots, **further):
+        rows = evaluate(sharp_llama, "tiny_choices", shots, **options, **further)
+        return {row["num_fewshot"] for row in rows}
+
+    for further in ({}, {"compat": "lm-eval"}):
+        assert [asked(shots, **further) for shots in (0, 2, (1, 2))] == [{0}, {2}, {1, 2}]
+    with pytest.raises(TaskError, match="40 shots asked, its pool has 4"):
+        asked(40)
+
+
+def test_no_tasks_are_refused(sharp_llama, tokenizer):
+    with pytest.raises(TaskError, match="no tasks: name at least one"):
+        evaluate(sharp_llama, [], tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("name", ["file", "file/inside"])
+def test_a_place_that_cannot_be_written_is_refused_before_scoring(name, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match="results cannot be written there"):
+        evaluate("no-such-model", "tiny_choices", output=tmp_path / name)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_table_is_not_lost_where_its_files_cannot_be_written(
+    tiny_model_folder, task_folder, tmp_path
+):
+    (tmp_path / "scores.csv").mkdir()
+    with pytest.raises(StoreError, match=r"(?s)scores\.csv.*tiny_choices +0 +acc \(main\)"):
+        api.evaluate(
+            str(tiny_model_folder), ["tiny_choices"], limit=4, output=tmp_path,
+            include_path=task_folder,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("precision", "told"), [("fp32", "float32"), ("bf16", "bf16, weights fl")])
+def test_the_precision_is_told(precision, told, tiny_model_folder, task_folder, tmp_path):
+    text = api.evaluate(
+        str(tiny_model_folder), ["tiny_choices"], limit=4, precision=precision, output=tmp_path,
+        include_path=task_folder,
+    )  # fmt: skip
+    assert f"computed in {told}" in text
+    config = json.loads((tmp_path / "lm_eval_0shot.json").read_text("utf-8"))["config"]
+    assert config["precision"].startswith(told)
+
+
 def test_notes_say_what_was_done(sharp_llama, tokenizer, task_folder):
     found = evaluation(
         sharp_llama, "tiny_rolling", limit=99, tokenizer=tokenizer, include_path=[task_folder],
@@ -50,16 +101,20 @@ def test_notes_say_what_was_done(sharp_llama, tokenizer, task_folder):
     assert found.notes == [
         "tiny_rolling: limit 99 is larger than the data: all 24 items are scored",
         "scored by the tree path",
+        "computed in float32",
     ]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 0}, "limit 0: must be at least 1"),
+        ({"limit": 0}, "limit 0: must be a whole number, at least 1"),
+        ({"limit": 2.5}, "limit 2.5: must be a whole number, at least 1"),
+        ({"limit": True}, "limit True: must be a whole number, at least 1"),
         ({"compat": "lmeval"}, "compat 'lmeval': allowed is lm-eval"),
-        ({"num_fewshot": ()}, "give numbers of 0 or more"),
-        ({"num_fewshot": (0, -1)}, "give numbers of 0 or more"),
+        ({"num_fewshot": ()}, "give whole numbers of 0 or more"),
+        ({"num_fewshot": (0, -1)}, "give whole numbers of 0 or more"),
+        ({"num_fewshot": 1.5}, "num_fewshot 1.5: give whole numbers of 0 or more"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -72,13 +127,11 @@ def test_wrong_options_are_refused(options, message):
 
 def test_the_harness_finds_its_own_results(tiny_model_folder, task_folder, tmp_path):
     """What the harness itself computes on the same items stands in our file under the same keys."""
-    import json
-
     import lm_eval
     from lm_eval.tasks import TaskManager
 
     tasks = ["tiny_choices", "tiny_rolling"]
-    options = {"include_path": [task_folder], "compat": "lm-eval"}
+    options = {"include_path": [task_folder], "compat": "lm-eval", "precision": "fp32"}
     evaluate(str(tiny_model_folder), tasks, (1,), 6, tmp_path, **options)
     manager = TaskManager(include_path=str(task_folder), include_defaults=False)
     expected = lm_eval.simple_evaluate(
@@ -105,10 +158,17 @@ def test_the_harnesses_own_command_finds_our_model(
     from retain.integrations import lm_eval as plug_in
 
     arguments = f"pretrained={tiny_model_folder},dtype=float32"
-    model = get_model("retain").create_from_arg_string(arguments, {"batch_size": 4, "device": None})
+    model = get_model("retain").create_from_arg_string(
+        arguments, {"batch_size": 4, "max_batch_size": 8, "device": "cpu"}
+    )
     assert isinstance(model, plug_in.RetainModel)
     with pytest.raises(ValueError, match="dtype 'int3': allowed are auto"):
         plug_in.RetainModel(str(tiny_model_folder), dtype="int3")
+    with pytest.raises(ValueError, match=r"'max_lenght'\. Did you mean 'max_length'"):
+        get_model("retain").create_from_arg_string(f"{arguments},max_lenght=3", {"batch_size": 4})
+    for unable in ("revision=main", "peft=a", "load_in_4bit=True"):
+        with pytest.raises(ValueError, match=f"unknown argument '{unable.split('=')[0]}'"):
+            get_model("retain").create_from_arg_string(f"{arguments},{unable}")
     command = (
         f"lm-eval run --model retain --model_args {arguments} --tasks tiny_choices --limit 4 "
         f"--include_path {task_folder}"

@@ -11,7 +11,8 @@ from retain.errors import DataError, TaskError
 from retain.evaluate import catalog, identity
 from retain.evaluate.api import make_task
 from retain.evaluate.documents import document_texts
-from retain.evaluate.lm_eval_task import LmEvalTask, _overrides
+from retain.evaluate.lm_eval_load import _overrides
+from retain.evaluate.lm_eval_task import LmEvalTask
 from retain.model.reference import trust
 
 PLAIN = """

@@ -112,6 +112,14 @@ def test_a_file_that_says_zero_shots_is_asked_at_zero(write):
     assert LmEvalTask(write(num_fewshot=0)).shots([0, 1]) == [0]
 
 
+def test_the_shots_of_its_file_are_its_own(write):
+    task = LmEvalTask(write(num_fewshot=2), compat="lm-eval")
+    assert task.shots(None) == [2]
+    task.questions(1)
+    assert task.shots(None) == [2]
+    assert LmEvalTask(write(num_fewshot=None)).shots(None) == [0]
+
+
 def test_documents_of_one_passage_stay_together(write):
     passage = "a long passage about the sea " * 5
     rows = [
@@ -199,6 +207,108 @@ def test_a_task_without_items_is_refused(write):
         )
 
 
+def write_local(folder, rows, **changes):
+    """A task whose data is a file that ``datasets`` reads."""
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "task": "local",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "rows.jsonl")}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{q}}",
+        "doc_to_choice": ["yes", "no"],
+        "doc_to_target": "{{a}}",
+        "metric_list": [{"metric": "acc"}],
+    } | changes
+    (folder / "local.yaml").write_text(yaml.safe_dump(settings))
+    (spec,) = catalog.resolve(["local"], include_path=[folder])
+    return spec
+
+
+@pytest.fixture
+def _own_cache(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("_own_cache")
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        ([], {}, r"'local': no items to score; .*rows\.jsonl is empty"),
+        ([{"q": "a", "a": 1}], {"test_split": "tset"}, r"local\.yaml: test_split 'tset': .* test"),
+        ([{"q": "a", "a": 7}], {}, "document 0: its right choice is number 7; it has choices 0 to"),
+        ([{"q": "a", "a": 1}, {"q": "b", "a": 2}], {}, "local, document 1: its right choice is"),
+    ],
+)
+def test_faults_of_a_task_name_their_place(rows, changes, message, tmp_path):
+    with pytest.raises(TaskError, match=message) as caught:
+        LmEvalTask(write_local(tmp_path, rows, **changes)).questions(0)
+    assert "hub" not in str(caught.value)
+
+
+SHUFFLES = """
+import random
+
+def shuffled(split):
+    def do(row):
+        choices = list(row["choices"])
+        random.shuffle(choices)
+        return {"choices": choices, "a": choices.index("right")}
+
+    return split.map(do)
+"""
+
+
+@pytest.mark.usefixtures("_own_cache")
+@pytest.mark.parametrize("compat", [None, "lm-eval"])
+def test_a_task_that_draws_is_the_harnesss_and_the_same_in_each_process(compat, tmp_path, engine):
+    """Wherever the generators of the process stand, and whatever datasets kept of another."""
+    import random
+
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    from retain.evaluate.harness import RetainLM
+
+    choices = ["right", "the cat", "a dog", "bones"]
+    rows = [{"q": f"which {n}", "choices": choices} for n in range(30)]
+    spec = write_local(tmp_path, rows, doc_to_choice="choices")
+    (tmp_path / "draws.py").write_text(SHUFFLES)
+    with (tmp_path / "local.yaml").open("a") as stream:
+        stream.write("process_docs: !function draws.shuffled\n")
+    (spec,) = catalog.resolve(["local"], include_path=[tmp_path])
+    made = []
+    for seed in (1, 2):
+        random.seed(seed)
+        before = random.getstate()
+        made.append(LmEvalTask(spec, compat=compat))
+        assert random.getstate() == before
+    assert made[0].documents == made[1].documents
+    assert keys(made[0]) == keys(made[1])
+    if compat:
+        manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+        expected = lm_eval.simple_evaluate(
+            RetainLM(engine), tasks=["local"], task_manager=manager, bootstrap_iters=0
+        )
+        assert [one["doc"] for one in expected["samples"]["local"]] == made[0].documents
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_texts_without_content_are_scored_as_nothing(tmp_path, engine):
+    texts = {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{q}}"}
+    metrics = [{"metric": "bits_per_byte"}, {"metric": "word_perplexity"}]
+    rows = [{"q": text, "n": n} for n, text in enumerate(["", "", "the cat sat", ""])]
+    spec = write_local(tmp_path, rows, metric_list=metrics, doc_to_choice=None, **texts)
+    found = run([LmEvalTask(spec)], engine, [0])
+    values = {row["metric"]: row["value"] for row in found.scores if row["role"] == "all"}
+    assert values["bits_per_byte"] > 0
+    assert values["word_perplexity"] > 0
+    assert {row["num_bytes"] for row in found.items} == {0, 11}
+
+
 def test_a_metric_from_the_hub_is_refused_by_name(write):
     metrics = [{"metric": "sari", "aggregation": "mean", "higher_is_better": True}]
     with pytest.raises(TaskError, match="'mine': its metric sari has to be fetched"):
@@ -211,7 +321,7 @@ def test_data_from_the_hub_is_refused_offline(tmp_path):
         "output_type: multiple_choice\ndoc_to_text: q\ndoc_to_target: a\n"
     )
     (spec,) = catalog.resolve(["far"], include_path=[tmp_path])
-    with pytest.raises(TaskError, match="'far' cannot be loaded"):
+    with pytest.raises(TaskError, match=r"far\.yaml: cannot be loaded: .*is it reachable"):
         LmEvalTask(spec)
 
 

@@ -132,17 +132,15 @@ def test_variants_change_model_order_and_values():
                 "plain": {},
                 "small": {"model": "embedded:gemma3-270m"},
                 "turned": {"order": ["hindi", "medicine"], "phases.hindi.train.max_steps": 5},
-                "alone": {"order": ["hindi"]},
             },
         )
     )
     by_name = {cell.variant: cell for cell in found}
-    assert list(by_name) == ["plain", "small", "turned", "alone"]
+    assert list(by_name) == ["plain", "small", "turned"]
     assert by_name["small"].recipe.model == "embedded:gemma3-270m"
     assert [phase.name for phase in by_name["turned"].phases] == ["hindi", "medicine"]
     assert [phase.index for phase in by_name["turned"].phases] == [1, 2]
     assert by_name["turned"].phases[0].train.max_steps == 5
-    assert [phase.name for phase in by_name["alone"].phases] == ["hindi"]
 
 
 def test_values_that_are_wrong_only_together_are_named():

@@ -319,6 +319,11 @@ def test_replay_in_a_first_phase_with_a_declared_past_is_fine():
             {"variants": {"v": {"order": ["hindi", "x"]}}},
             "variants.v.order: unknown phase 'x'. Known: medicine, hindi",
         ),
+        (
+            {"variants": {"v": {"order": ["hindi"]}}},
+            "variants.v.order: leaves out medicine; must name every phase once",
+        ),
+        ({"name": "abc\n"}, "name: must be 1 to 64 of the characters"),
         ({"variants": {"v": {"order": "hindi"}}}, "variants.v.order: must be a list of phases"),
         ({"variants": {"v": {"order": ["hindi", "hindi"]}}}, "variants.v.order: names a phase"),
         ({"variants": {"v": {"seeds": [1]}}}, "variants.v.seeds: a variant changes model"),

@@ -272,3 +272,9 @@ def test_values_shared_by_a_yaml_anchor_are_changed_apart(tmp_path):
     )
     recipe = load_recipe(path, ["phases.b.train.learning_rate=2e-4"])
     assert [phase.train.learning_rate for phase in recipe.phases] == [1e-4, 2e-4]
+
+
+@pytest.mark.parametrize("values", [None, [], "name: x"])
+def test_values_that_are_no_mapping_are_refused(values):
+    with pytest.raises(RecipeError, match="a recipe is a mapping of keys to values; got"):
+        read_recipe(values)

@@ -172,28 +172,36 @@ def evaluate(
         tasks: Names of tasks and groups.
         compare_with: Another model, scored on the same items.
         output: Folder for the files of ``retain.evaluate``, and ``comparison.csv``.
-        options: Of ``retain.evaluate``: ``num_fewshot``, ``limit``, ``include_path``, ``compat``.
+        options: Of ``retain.evaluate``: ``num_fewshot``, ``limit``, ``include_path``, ``compat``,
+            ``precision``.
+
+    Raises:
+        StoreError: If ``output`` cannot be written, before anything is scored.
     """
     from retain import terminal
-    from retain.evaluate.api import evaluation, write
+    from retain.evaluate.api import check_writable, evaluation, write
     from retain.evaluate.compare import compare
 
     if phases := [task for task in tasks if task == "phases" or task.startswith("phase:")]:
         raise TaskError(f"'{phases[0]}' is of a recipe's phases; here, name tasks or groups")
+    if output is not None:
+        check_writable(Path(output))
     names = [model] if compare_with is None else [model, compare_with]
     founds = []
     for name in names:
         with terminal.bar(f"scoring {name}") as progress:
-            founds.append(evaluation(name, tasks, precision="auto", progress=progress, **options))
+            founds.append(evaluation(name, tasks, progress=progress, **options))
     found, *others = founds
     comparison = [row for other in others for row in compare(found, other)]
-    if output is not None:
-        config = {"model": model, "limit": options.get("limit")}
-        write(found, Path(output), config, comparison)
     text = terminal.score_table(found.scores, found.notes)
-    if compare_with is None:
-        return text
-    return f"{text}\n\n{terminal.comparison_table(comparison, model, compare_with)}"
+    if compare_with is not None:
+        text += f"\n\n{terminal.comparison_table(comparison, model, compare_with)}"
+    if output is not None:
+        try:
+            write(found, Path(output), {"model": model, "limit": options.get("limit")}, comparison)
+        except (OSError, StoreError) as error:  # the scores are not lost with the files
+            raise StoreError(f"{output}: {error}\n\n{text}") from error
+    return text
 
 
 def clean(runs: str | Path = RUNS, run_name: str | None = None, *, dry_run: bool = False) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from retain.errors import ModelError, TaskError
+from retain.errors import ModelError, StoreError, TaskError
 from retain.evaluate.bias_task import StereoSet
 from retain.evaluate.catalog import Name, resolve
 from retain.evaluate.compare import COMPARISON_COLUMNS
@@ -23,6 +24,7 @@ from retain.evaluate.scorer import BUDGET_TOKENS
 from retain.evaluate.task import Task
 from retain.model import precision as precisions
 from retain.model.load import load
+from retain.steps.durable import writing
 
 NUM_TASKS_KEPT = 64  # MMLU is 57
 SCORE_COLUMNS = (
@@ -47,13 +49,14 @@ class Options:
     """How a model is scored.
 
     Attributes:
-        num_fewshot: Numbers of shots.
+        num_fewshot: Numbers of shots, or one; None is 0, with ``compat`` what a task's file says.
         limit: Items per task, the first of a fixed order; None scores all.
         compat: ``lm-eval`` for the harness's own shots and its first documents.
-        include_path: Folders with lm-eval task files of one's own.
+        include_path: Folders with lm-eval task files of one's own, or one.
         groups: Groups of tasks that may be named.
         tokenizer: Of a loaded model.
-        precision: ``fp32``, ``bf16`` or ``auto``.
+        precision: ``fp32``, ``bf16`` or ``auto``: what a probe found fast on this machine; a loaded
+            model is called as it stands.
         budget_tokens: Tokens computed at a time; changes time and memory, not scores.
         add_bos_token: Overrules whether the tokenizer adds BOS.
         max_length: What the model reads, in tokens; None asks its configuration.
@@ -61,13 +64,13 @@ class Options:
         stop: Asked between batches; true ends with ``Interrupted``.
     """
 
-    num_fewshot: Sequence[int] = (0,)
+    num_fewshot: int | Sequence[int] | None = None
     limit: int | None = None
     compat: str | None = None
-    include_path: Sequence[str | Path] = ()
+    include_path: str | Path | Sequence[str | Path] = ()
     groups: Mapping[str, Sequence[Name]] = field(default_factory=dict)
     tokenizer: Any = None
-    precision: str = "fp32"
+    precision: str = "auto"
     budget_tokens: int = BUDGET_TOKENS
     add_bos_token: bool | None = None
     max_length: int | None = None
@@ -77,16 +80,42 @@ class Options:
     def __post_init__(self) -> None:
         if self.compat not in (None, "lm-eval"):
             raise TaskError(f"compat '{self.compat}': allowed is lm-eval, or leave it out")
-        if self.limit is not None and self.limit < 1:
-            raise TaskError(f"limit {self.limit}: must be at least 1; leave it out to score all")
-        if not self.num_fewshot or min(self.num_fewshot) < 0:
-            raise TaskError(f"num_fewshot {list(self.num_fewshot)}: give numbers of 0 or more")
+        if self.limit is not None and (not _is_whole(self.limit) or self.limit < 1):
+            raise TaskError(
+                f"limit {self.limit}: must be a whole number, at least 1; leave it out to score all"
+            )
+        if self.shots is not None and not (
+            self.shots and all(_is_whole(shots) and shots >= 0 for shots in self.shots)
+        ):
+            raise TaskError(f"num_fewshot {self.num_fewshot}: give whole numbers of 0 or more")
+        if self.precision not in precisions.PRECISIONS:
+            allowed = ", ".join(precisions.PRECISIONS)
+            raise ModelError(f"precision '{self.precision}': allowed are {allowed}")
+
+    @property
+    def shots(self) -> list[int] | None:
+        """The numbers of shots; None where each task has its own."""
+        if self.num_fewshot is None:
+            return None if self.compat else [0]
+        if isinstance(self.num_fewshot, Sequence):
+            return list(self.num_fewshot)
+        return [self.num_fewshot]
+
+    @property
+    def folders(self) -> list[str | Path]:
+        """The folders of ``include_path``."""
+        given = self.include_path
+        return [given] if isinstance(given, str | Path) else list(given)
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def evaluate(
     model: Any,
     tasks: str | Sequence[Name],
-    num_fewshot: Sequence[int] = (0,),
+    num_fewshot: int | Sequence[int] | None = None,
     limit: int | None = None,
     output: str | Path | None = None,
     **options: Any,
@@ -96,7 +125,7 @@ def evaluate(
     Args:
         model: A reference (folder, hub id, ``embedded:NAME``), or a loaded model.
         tasks: Names, as a recipe writes them.
-        num_fewshot: Numbers of shots.
+        num_fewshot: Numbers of shots, or one; None is 0, with ``compat`` what a task's file says.
         limit: Items per task; None scores all.
         output: Folder for ``scores.csv``, ``items.parquet`` and, for each number of shots, the
             same as lm-eval's results file (``lm_eval_0shot.json``).
@@ -109,24 +138,30 @@ def evaluate(
     Raises:
         ModelError: If the model is not found, or is given without its tokenizer.
         TaskError: If a task is not known, or cannot be scored.
+        StoreError: If ``output`` cannot be written, before anything is scored.
     """
+    if output is not None:
+        check_writable(Path(output))
     found = evaluation(model, tasks, num_fewshot, limit, **options)
     if output is not None:
-        write(found, Path(output), {"model": str(getattr(model, "name_or_path", model))})
+        config = {"model": str(getattr(model, "name_or_path", model)), "limit": limit}
+        write(found, Path(output), config)
     return found.scores
 
 
 def evaluation(
     model: Any,
     tasks: str | Sequence[Name],
-    num_fewshot: Sequence[int] = (0,),
+    num_fewshot: int | Sequence[int] | None = None,
     limit: int | None = None,
     **further: Any,
 ) -> Evaluation:
     """Scores, items and notes of a model on tasks; see ``evaluate``."""
     options = Options(num_fewshot=num_fewshot, limit=limit, **further)
     names = [tasks] if isinstance(tasks, str) else list(tasks)
-    specs = resolve(names, groups=options.groups, include_path=options.include_path)
+    if not names:
+        raise TaskError("no tasks: name at least one, as embedded_piqa, or the group general")
+    specs = resolve(names, groups=options.groups, include_path=options.folders)
     engine = open_engine(
         model,
         options.tokenizer,
@@ -137,8 +172,11 @@ def evaluation(
     )
     ready = [make_task(spec, engine, limit=options.limit, compat=options.compat) for spec in specs]
     ledger = Ledger(None, options.progress, options.stop)
-    found = run(ready, engine, sorted(set(options.num_fewshot)), ledger)
+    shots = None if options.shots is None else sorted(set(options.shots))
+    found = run(ready, engine, shots, ledger)
     found.specs += specs
+    found.precision = engine.precision
+    found.notes.append(f"computed in {found.precision}")
     return found
 
 
@@ -190,7 +228,7 @@ def open_engine(
     add_bos_token: bool | None = None,
     max_length: int | None = None,
 ) -> Engine:
-    """The engine over a reference or a loaded model.
+    """The engine over a reference or a loaded model, which ``auto`` calls as it stands.
 
     Raises:
         ModelError: If the model is not found, or is given without its tokenizer.
@@ -199,11 +237,13 @@ def open_engine(
         loaded = load(str(model), precision=precision)
         model, tokenizer = loaded.model, tokenizer or loaded.tokenizer
         autocast: Any = loaded.autocast
+        computed = loaded.precision
     elif tokenizer is None:
         raise ModelError(f"a loaded {type(model).__name__} needs its tokenizer: tokenizer=…")
     else:
-        autocast = partial(precisions.autocast, precisions.resolve(precision), model.device)
-    return Engine(
+        computed = "fp32" if precision == "auto" else precisions.resolve(precision)
+        autocast = partial(precisions.autocast, computed, model.device)
+    engine = Engine(
         model,
         tokenizer,
         autocast=autocast,
@@ -211,6 +251,25 @@ def open_engine(
         add_bos_token=add_bos_token,
         max_length=max_length,
     )
+    if computed == "bf16":
+        engine.precision = "bf16, weights " + engine.precision
+    return engine
+
+
+def check_writable(output: Path) -> None:
+    """Make the folder of results, before anything is scored for it.
+
+    Raises:
+        StoreError: If it is a file, or cannot be made or written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise StoreError(
+            f"{output}: results cannot be written there ({error}); name another folder"
+        ) from error
 
 
 def write(
@@ -227,15 +286,17 @@ def write(
         config: What the harness's file says of model and settings.
         comparison: With another model; gets ``comparison.csv`` where there is one.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    _write_csv(output / "scores.csv", SCORE_COLUMNS, found.scores)
-    if comparison:
-        _write_csv(output / "comparison.csv", COMPARISON_COLUMNS, comparison)
-    write_items(found.items, output / "items.parquet")
-    for num_fewshot in sorted({row["num_fewshot"] for row in found.scores}):
-        results = harness_results(found, found.specs, num_fewshot, config)
-        text = json.dumps(results, indent=2, ensure_ascii=False)
-        (output / f"lm_eval_{num_fewshot}shot.json").write_text(text + "\n", encoding="utf-8")
+    told = {**config, "precision": found.precision}
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        _write_csv(output / "scores.csv", SCORE_COLUMNS, found.scores)
+        if comparison:
+            _write_csv(output / "comparison.csv", COMPARISON_COLUMNS, comparison)
+        write_items(found.items, output / "items.parquet")
+        for num_fewshot in sorted({row["num_fewshot"] for row in found.scores}):
+            results = harness_results(found, found.specs, num_fewshot, told)
+            text = json.dumps(results, indent=2, ensure_ascii=False)
+            (output / f"lm_eval_{num_fewshot}shot.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

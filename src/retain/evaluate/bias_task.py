@@ -56,7 +56,7 @@ class StereoSet:
                 f"all {division.num_available} items are scored"
             )
 
-    def shots(self, wanted: Sequence[int]) -> list[int]:
+    def shots(self, wanted: Sequence[int] | None) -> list[int]:
         """None: sentences are compared as they stand."""
         return [0]
 

@@ -41,6 +41,9 @@ class Engine:
         budget_tokens: Tokens computed at a time; changes time and memory, not scores.
         add_bos_token: Overrules whether the tokenizer adds BOS.
         max_length: What the model reads; by default what its configuration says.
+
+    Attributes:
+        precision: What is computed in, as a reader of the scores is told.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Engine:
         max_length: int | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.precision = str(model.dtype).removeprefix("torch.")
         self.max_length = max_length or model_length(model, tokenizer)
         self.encoder = Encoder(tokenizer, add_bos_token, bool(model.config.is_encoder_decoder))
         self.scorer = Scorer(model, self.max_length, autocast, budget_tokens)

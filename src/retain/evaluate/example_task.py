@@ -75,9 +75,9 @@ class ExampleTask:
     main: str | None = None
     notes: list[str] = field(default_factory=list)
 
-    def shots(self, wanted: Sequence[int]) -> list[int]:
+    def shots(self, wanted: Sequence[int] | None) -> list[int]:
         """All that are wanted; running text takes none, so it is asked at 0."""
-        if all(example.text is not None for _, example in self.scored):
+        if wanted is None or all(example.text is not None for _, example in self.scored):
             return [0]
         if max(wanted) > len(self.pool):
             raise TaskError(

@@ -86,9 +86,7 @@ def task_data(file: TaskFile, config: Mapping[str, Any]) -> dict[str, Any]:
         TaskError: If its file names a local file that is not there.
     """
     facts: dict[str, Any] = {}
-    local = [
-        [split, label, _sha256(path)] for split, label, path in _local_files(file.name, config)
-    ]
+    local = [[split, label, _sha256(path)] for split, label, path in local_files(file.name, config)]
     if local:
         facts["data_sha256"] = sha256(json.dumps(local).encode()).hexdigest()
     hub = {name: _revision(name) for name in sorted({*_hub_names(config)})}
@@ -113,7 +111,7 @@ def check_unchanged(spec: Mapping[str, Any]) -> None:
     if file.root == "retain":
         return  # embedded data is checked against its table when it is opened
     found = [
-        [split, label, _sha256(path)] for split, label, path in _local_files(file.name, text.config)
+        [split, label, _sha256(path)] for split, label, path in local_files(file.name, text.config)
     ]
     now = sha256(json.dumps(found).encode()).hexdigest() if found else None
     if now != spec.get("data_sha256"):
@@ -132,7 +130,7 @@ def _changed(what: object) -> DataError:
     return DataError(f"{what}: changed since the run was planned; start the run again")
 
 
-def _local_files(name: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str, Path]]:
+def local_files(name: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str, Path]]:
     """Split, name and path of every local file, resolved as ``datasets.load_dataset`` does."""
     options = config.get("dataset_kwargs") or {}
     path = config.get("dataset_path")

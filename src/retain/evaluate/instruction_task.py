@@ -57,7 +57,7 @@ class InstructionTask:
                 f"all {division.num_available} items are scored"
             )
 
-    def shots(self, wanted: Sequence[int]) -> list[int]:
+    def shots(self, wanted: Sequence[int] | None) -> list[int]:
         """None: an instruction is understood by itself or not."""
         return [0]
 

@@ -6,34 +6,23 @@ documents are scored. ``first_n`` of the harness would show the scored document 
 with one split, and its ``samples`` renumber documents: neither is used.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from math import exp, log
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import datasets
-import lm_eval.api.task
 from lm_eval.api.metrics import bits_per_byte, mean
-from lm_eval.api.registry import metric_registry
 from lm_eval.api.samplers import ContextSampler
-from lm_eval.tasks._factory import TaskFactory
-from lm_eval.tasks._index import TaskIndex
 
 from retain.decode.prefix_tree import Answer
 from retain.errors import TaskError
 from retain.evaluate.engine import Pair
 from retain.evaluate.generate import Prompt
-from retain.evaluate.identity import check_unchanged, hub_repository
 from retain.evaluate.items import Division, Item, divide, document_key, rank
+from retain.evaluate.lm_eval_load import OTHER_SEED, load_task, quiet, seeded, wrong_gold
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
-from retain.evaluate.task_files import TaskFile, Text, metric_facts
+from retain.evaluate.task_files import metric_facts
 
 COMPAT = "lm-eval"
-HARNESS_SEED = 1234  # fewshot_random_seed of simple_evaluate
 MAX_POOL_READ = 1000  # documents of another split that are considered as shots
 NO_FILTER = "none"
 PASSAGES = ("source_item", "passage", "context", "article", "story", "paragraph", "document")
@@ -64,11 +53,12 @@ class LmEvalTask:
             for name, commit in spec.get("data_revisions", {}).items()
             if commit is None
         ]
-        with quiet():
-            self.task = _load(spec)
+        with quiet(), seeded():
+            self.task = load_task(spec)
             self.documents = list(self.task.eval_docs)
         if note := (self.task.config.metadata or {}).get("note"):
             self.notes.append(str(note))
+        self._num_fewshot = self.task.get_config("num_fewshot")  # rendering changes what it says
         if not self.documents:
             raise TaskError(f"{self.name}: no items to score; its data is empty")
         self._asked: dict[int, list[Question]] = {}
@@ -76,11 +66,12 @@ class LmEvalTask:
         self._shots_split = ""
         self.division = self._divide(limit)
 
-    def shots(self, wanted: Sequence[int]) -> list[int]:
-        """The wanted numbers; 0 alone for texts, and for tasks whose file says 0."""
-        fixed = self.task.get_config("num_fewshot")
-        if self.task.OUTPUT_TYPE == "loglikelihood_rolling" or fixed == 0:
+    def shots(self, wanted: Sequence[int] | None) -> list[int]:
+        """The wanted numbers, or its file's; 0 alone for texts, and for files that say 0."""
+        if self.task.OUTPUT_TYPE == "loglikelihood_rolling" or self._num_fewshot == 0:
             return [0]
+        if wanted is None:
+            wanted = [self._num_fewshot or 0]
         most = max(wanted)
         if most and not self.compat and most > len(self._shots):
             raise TaskError(
@@ -98,12 +89,12 @@ class LmEvalTask:
     def _rendered(self, num_fewshot: int) -> list[Question]:
         task = self.task
         task.set_config("num_fewshot", num_fewshot)
-        task.set_fewshot_seed(HARNESS_SEED)
+        task.set_fewshot_seed(OTHER_SEED)
         if not self.compat and hasattr(task, "sampler"):
             task.sampler = _FirstOfPool(self._shots)
         chosen = [(item.index, self.documents[item.index]) for item in self.division.items]
         task.doc_iterator = lambda **_: iter(chosen)
-        with quiet():
+        with quiet(), seeded():
             task.build_all_requests()
         by_document: dict[int, list[Any]] = {}
         for instance in task.instances:
@@ -115,6 +106,9 @@ class LmEvalTask:
 
     def _question(self, item: Item, num_fewshot: int, instances: list[Any]) -> Question:
         instances = sorted(instances, key=lambda instance: instance.idx)
+        wrong = "" if self.compat else wrong_gold(self.task, self.documents[item.index])
+        if wrong:
+            raise TaskError(f"{self.name}, document {item.index}: {wrong}")
         calls = [
             _call(instance, f"{self.name}, document {item.index}, request {instance.idx}")
             for instance in instances
@@ -188,9 +182,11 @@ class LmEvalTask:
 
     def aggregate(self, metric: Metric, outcomes: Sequence[Outcome]) -> float:
         """By the task's own function, over the items that have the metric."""
-        values = [
+        values: list[Any] = [
             outcome.raw.get(metric.name, outcome.metrics.get(metric.name)) for outcome in outcomes
         ]
+        if _is_text(metric.name) and not sum(count for _, count in values):
+            return float("nan")  # nothing but empty texts
         return float(self._aggregator(metric.name.partition(",")[0])(values))
 
     def _aggregator(self, metric: str) -> Any:
@@ -253,88 +249,6 @@ class _FirstOfPool(ContextSampler):  # type: ignore[misc]
         return list(self.df[:n])
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, lm-eval and datasets say errors only, and draw no bars over ours."""
-    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets")]
-    levels = [logger.level for logger in loggers]
-    bars = datasets.are_progress_bars_disabled()
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    datasets.disable_progress_bars()
-    try:
-        with _without_bars():
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if not bars:
-            datasets.enable_progress_bars()
-
-
-def _without_bars() -> Any:
-    module = lm_eval.api.task
-    return mock.patch.object(module, "tqdm", partial(module.tqdm, disable=True))
-
-
-def _load(spec: Mapping[str, Any]) -> Any:
-    """The harness's task object.
-
-    Raises:
-        TaskError: If its data or a metric cannot be had.
-    """
-    file = TaskFile.of(spec)
-    check_unchanged(spec)
-    text = file.read()
-    config = text.config
-    _check_trusted(file, text)
-    entry = TaskIndex.entry_from_path(Path(file.location))
-    if entry is None:
-        raise TaskError(f"task '{file.name}': {file.location} is not there")
-    try:
-        task = TaskFactory().build(entry, overrides=_overrides(spec, config), registry={})
-    except TaskError:
-        raise
-    except Exception as error:
-        place = config.get("dataset_path")
-        hint = f". Its data is '{place}' on the Hugging Face hub; is it reachable?" if place else ""
-        raise TaskError(
-            f"task '{file.name}' cannot be loaded: {type(error).__name__}: {error}{hint}"
-        ) from error
-    listed = getattr(task, "_metric_fn_list", {})
-    missing = [name for name, function in listed.items() if function is None]
-    if missing and task.config.process_results is None:
-        raise TaskError(
-            f"task '{file.name}': its metric {', '.join(missing)} has to be fetched from the "
-            "Hugging Face hub, which is not reachable; choose another task, or go online"
-        )
-    if getattr(task, "UNSAFE_CODE", False):
-        raise TaskError(f"task '{file.name}' runs code that the model writes: not supported")
-    return task
-
-
-def _check_trusted(file: TaskFile, text: Text) -> None:
-    """Refuse Python of the user's task file, and metrics that the library evaluate would run."""
-    file.check_trusted(text)
-    listed = text.config.get("metric_list")
-    for metric in listed if isinstance(listed, list) else []:
-        name = metric.get("metric") if isinstance(metric, Mapping) else None
-        if file.is_own and isinstance(name, str) and name not in metric_registry:
-            code = f"{file.location}: metric {name} is not lm-eval's and would be fetched"
-            file.check_trusted(Text({}, "", code))
-
-
-def _overrides(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the group changes, and the commit of the hub's data that the spec names."""
-    overrides = dict(spec["file"]["overrides"])
-    options = config.get("dataset_kwargs") or {}
-    repository = hub_repository(config)
-    commit = spec.get("data_revisions", {}).get(repository)
-    if commit is not None and "revision" not in options:
-        overrides["dataset_kwargs"] = {**options, "revision": commit}
-    return overrides
-
-
 def _harness_division(keys: Sequence[str], limit: int | None) -> Division:
     """The first documents as they stand; all are reported, none chosen on."""
     seen: dict[str, int] = {}
@@ -381,16 +295,22 @@ def _response(reply: Reply) -> Any:
     return reply
 
 
+def _is_text(metric: str) -> bool:
+    """Whether an item's value is a log-likelihood and the number of units it is shared by."""
+    return metric.partition(",")[0] in ("bits_per_byte", "byte_perplexity", "word_perplexity")
+
+
 def _note_value(outcome: Outcome, metric: str, value: Any) -> None:
     """Keep one item's value of a metric: a number as it is, anything else as it came."""
     if isinstance(value, bool | int | float) or hasattr(value, "item"):
         outcome.metrics[metric] = float(value)
         return
     outcome.raw[metric] = value
-    if isinstance(value, tuple) and len(value) == 2 and metric.endswith(("_byte", "_perplexity")):
+    if isinstance(value, tuple) and len(value) == 2 and _is_text(metric):
         loglikelihood, count = value
         if metric == "bits_per_byte":
             outcome.nats, outcome.num_bytes = -loglikelihood, count
-            outcome.metrics[metric] = -loglikelihood / count / log(2)
-        else:
-            outcome.metrics[metric] = exp(-loglikelihood / count)
+        if count:
+            bits = metric == "bits_per_byte"
+            nats = -loglikelihood / count
+            outcome.metrics[metric] = nats / log(2) if bits else exp(nats)

@@ -99,6 +99,8 @@ def bits_per_byte(nats: Sequence[float], num_bytes: Sequence[int]) -> tuple[floa
     0.5
     """
     total = sum(num_bytes)
+    if not total:  # nothing but empty texts
+        return float("nan"), float("nan")
     ratio = sum(nats) / total
     count = len(nats)
     if count < 2:

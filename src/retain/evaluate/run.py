@@ -22,18 +22,23 @@ class Evaluation:
         items: A row per task, item and number of shots.
         notes: What a reader should know.
         specs: The tasks as they were resolved, where they were named.
+        precision: What was computed in, where that is known.
     """
 
     scores: list[dict[str, Any]] = field(default_factory=list)
     items: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     specs: list[Mapping[str, Any]] = field(default_factory=list)
+    precision: str = ""
 
 
 def run(
-    tasks: Sequence[Task], engine: Engine, num_fewshot: Sequence[int], ledger: Ledger | None = None
+    tasks: Sequence[Task],
+    engine: Engine,
+    num_fewshot: Sequence[int] | None,
+    ledger: Ledger | None = None,
 ) -> Evaluation:
-    """Score a model on tasks, every task at every number of shots it takes.
+    """Score a model on tasks, every task at every number of shots it takes; None asks its own.
 
     Raises:
         TaskError: If a task has no items, or one of them cannot be scored.
@@ -77,7 +82,9 @@ def record(
     engine.rolling(calls["text"], ledger)
 
 
-def _questions(tasks: Sequence[Task], num_fewshot: Sequence[int]) -> list[tuple[Task, Question]]:
+def _questions(
+    tasks: Sequence[Task], num_fewshot: Sequence[int] | None
+) -> list[tuple[Task, Question]]:
     """All questions of all tasks, each task at every number of shots that it takes."""
     questions: list[tuple[Task, Question]] = []
     for task in tasks:

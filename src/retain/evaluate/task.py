@@ -93,8 +93,8 @@ class Task(Protocol):
     name: str
     notes: list[str]
 
-    def shots(self, wanted: Sequence[int]) -> list[int]:
-        """The numbers of shots it is asked at, of those wanted."""
+    def shots(self, wanted: Sequence[int] | None) -> list[int]:
+        """The numbers of shots it is asked at, of those wanted; None wants its own number."""
         ...
 
     def questions(self, num_fewshot: int) -> list[Question]:

@@ -24,7 +24,7 @@ def apply(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ordered(raw: Mapping[str, Any], order: Any) -> dict[str, Any]:
-    """The phases in another order, or some of them."""
+    """The phases in another order."""
     listed = raw.get("phases")
     phases = {label(one, index): one for index, one in enumerate(listed or ())}
     if not isinstance(order, list | tuple) or not order:
@@ -34,6 +34,8 @@ def _ordered(raw: Mapping[str, Any], order: Any) -> dict[str, Any]:
             raise RecipeError(unknown("phase", str(one), phases))
     if len(set(order)) < len(order):
         raise RecipeError(f"names a phase twice: {', '.join(order)}")
+    if left := [one for one in phases if one not in order]:
+        raise RecipeError(f"leaves out {', '.join(left)}; must name every phase once")
     return {**raw, "phases": [phases[one] for one in order]}
 
 

@@ -78,6 +78,8 @@ def read_recipe(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Rec
     Raises:
         RecipeError: With every fault of the recipe and the overrides.
     """
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"a recipe is a mapping of keys to values; got {values!r}")
     return _read(_Source(raw=values), overrides, "recipe", [])
 
 

@@ -41,7 +41,7 @@ HANDOVER = "continue_adapter"
 
 
 def _name(text: str) -> str:
-    if not NAME.match(text) or ".." in text:
+    if not NAME.fullmatch(text) or ".." in text:
         refuse_one(
             f"must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, without '..' and not beginning "
             f"with '.'; got '{text}'"
