@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from shutil import copytree
 
 import pytest
 
@@ -148,6 +149,37 @@ def test_the_harness_finds_its_own_results(tiny_model_folder, task_folder, tmp_p
         assert ours["higher_is_better"][task] == expected["higher_is_better"][task]
     assert found["n-shot"] == {"tiny_choices": 1}
     assert found["n-samples"]["tiny_choices"]["effective"] == 6
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_group_has_the_harnesss_score(weighted, tiny_model_folder, task_folder, tmp_path):
+    import lm_eval
+    import yaml
+    from lm_eval.tasks import TaskManager
+
+    files = tmp_path / "tasks"
+    copytree(task_folder, files)
+    averaged = [{"metric": "acc", "aggregation": "mean", "weight_by_size": weighted}]
+    for name, inside in (("outer", ["inner", "few"]), ("inner", ["tiny_choices", "tiny_letters"])):
+        group = {"group": name, "task": inside, "aggregate_metric_list": averaged}
+        (files / f"{name}.yaml").write_text(yaml.safe_dump(group))
+    few = "include: tiny_choices.yaml\ntask: few\ntest_split: train\nnum_fewshot: 0\n"
+    (files / "few.yaml").write_text(few)
+    options = {"include_path": files, "compat": "lm-eval", "precision": "fp32"}
+    out = tmp_path / "out"
+    text = api.evaluate(str(tiny_model_folder), ["outer"], output=out, num_fewshot=1, **options)
+    manager = TaskManager(include_path=str(files), include_defaults=False)
+    expected = lm_eval.simple_evaluate(
+        model=retain.evaluate.lm(str(tiny_model_folder)), tasks=["outer"], task_manager=manager,
+        num_fewshot=1,
+    )  # fmt: skip
+    found = json.loads((out / "lm_eval_1shot.json").read_text("utf-8"))
+    assert set(found["groups"]) == {"outer", "inner"} == set(expected["groups"])
+    for name in ("outer", "inner"):
+        for key in ("acc,none", "acc_stderr,none", "sample_len"):
+            assert found["groups"][name][key] == pytest.approx(expected["groups"][name][key])
+        assert found["results"][name] == found["groups"][name]
+        assert name in text
 
 
 def test_the_harnesses_own_command_finds_our_model(

@@ -193,7 +193,7 @@ def evaluate(
             founds.append(evaluation(name, tasks, progress=progress, **options))
     found, *others = founds
     comparison = [row for other in others for row in compare(found, other)]
-    text = terminal.score_table(found.scores, found.notes)
+    text = terminal.score_table([*found.scores, *found.group_scores], found.notes)
     if compare_with is not None:
         text += f"\n\n{terminal.comparison_table(comparison, model, compare_with)}"
     if output is not None:

@@ -11,10 +11,11 @@ from typing import Any
 
 from retain.errors import ModelError, StoreError, TaskError
 from retain.evaluate.bias_task import StereoSet
-from retain.evaluate.catalog import Name, resolve
+from retain.evaluate.catalog import Name, groups_of, resolve
 from retain.evaluate.compare import COMPARISON_COLUMNS
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import own_task, phase_task
+from retain.evaluate.group_scores import group_scores
 from retain.evaluate.harness_json import harness_results
 from retain.evaluate.instruction_task import InstructionTask
 from retain.evaluate.ledger import Ledger, Progress, never, silent
@@ -175,6 +176,8 @@ def evaluation(
     shots = None if options.shots is None else sorted(set(options.shots))
     found = run(ready, engine, shots, ledger)
     found.specs += specs
+    groups = groups_of(names, groups=options.groups, include_path=options.folders)
+    found.group_scores += group_scores(groups, found.scores)
     found.precision = engine.precision
     found.notes.append(f"computed in {found.precision}")
     return found

@@ -16,7 +16,7 @@ from typing import Any
 
 from retain.errors import TaskError, did_you_mean
 from retain.evaluate.identity import identity_of, own_sha256, task_data
-from retain.evaluate.task_files import OWN, TaskFile, find, metric_facts
+from retain.evaluate.task_files import OWN, TaskFile, find, find_groups, metric_facts
 
 __all__ = [
     "GENERAL",
@@ -25,6 +25,7 @@ __all__ = [
     "Name",
     "Spec",
     "embedded_tasks",
+    "groups_of",
     "identity_of",
     "main_metric",
     "members",
@@ -115,6 +116,22 @@ def members(
         )
         for group, inside in known.items()
     }
+
+
+def groups_of(
+    names: Sequence[Name],
+    *,
+    groups: Mapping[str, Sequence[Name]] | None = None,
+    include_path: Sequence[str | Path] = (),
+) -> list[dict[str, Any]]:
+    """lm-eval's groups among the names, and those inside them; see ``find_groups``."""
+    folders = [Path(folder) for folder in include_path]
+    found: dict[str, dict[str, Any]] = {}
+    shipped = embedded_tasks()
+    for name in _expanded(names, {**GROUPS, **(groups or {})}, ()):
+        if isinstance(name, str) and name not in shipped:
+            found |= {group["name"]: group for group in find_groups(name, folders)}
+    return list(found.values())
 
 
 def embedded_tasks() -> list[str]:

@@ -24,7 +24,8 @@ def harness_results(
         config: Model and settings, as they are told.
 
     Returns:
-        ``results``, ``n-shot``, ``n-samples``, ``higher_is_better``, ``versions``, ``config``.
+        ``results``, ``groups``, ``group_subtasks``, ``n-shot``, ``n-samples``,
+        ``higher_is_better``, ``versions``, ``config``.
     """
     rows = [r for r in found.scores if r["num_fewshot"] == num_fewshot and r["role"] == "all"]
     names = list(dict.fromkeys(row["task"] for row in rows))
@@ -32,21 +33,37 @@ def harness_results(
     better: dict[str, dict[str, bool]] = {name: {} for name in names}
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
-        metric, _, kind = row["metric"].partition(",")
-        kind = kind or NO_FILTER
-        results[row["task"]] |= {
-            f"{metric},{kind}": row["value"],
-            f"{metric}_stderr,{kind}": "N/A" if row["stderr"] is None else row["stderr"],
-        }
-        better[row["task"]][metric] = row["higher_is_better"]
+        results[row["task"]] |= _values(row)
+        better[row["task"]][row["metric"].partition(",")[0]] = row["higher_is_better"]
         counts[row["task"]] = {"original": row["num_items"], "effective": row["num_items"]}
+    groups: dict[str, dict[str, Any]] = {}
+    subtasks: dict[str, list[str]] = {}
+    for row in (one for one in found.group_scores if one["num_fewshot"] == num_fewshot):
+        group = groups.setdefault(row["task"], {"alias": row["task"]})
+        subtasks.setdefault(row["task"], row["tasks"])
+        better.setdefault(row["task"], {})[row["metric"].partition(",")[0]] = row[
+            "higher_is_better"
+        ]
+        group |= _values(row) | {"sample_len": row["num_items"]}
     versions = {spec["name"]: spec.get("task_version", spec["version"]) for spec in specs}
     return {
-        "results": results,
+        "results": results | groups,
+        "groups": groups,
+        "group_subtasks": subtasks,
         "n-shot": dict.fromkeys(names, num_fewshot),
         "n-samples": counts,
         "higher_is_better": better,
         "versions": {name: versions[name] for name in names},
         "config": config,
         "lm_eval_version": version("lm_eval"),
+    }
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of a row and its standard error, under the harness's keys."""
+    metric, _, kind = row["metric"].partition(",")
+    kind = kind or NO_FILTER
+    return {
+        f"{metric},{kind}": row["value"],
+        f"{metric}_stderr,{kind}": "N/A" if row["stderr"] is None else row["stderr"],
     }

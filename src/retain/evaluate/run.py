@@ -23,6 +23,7 @@ class Evaluation:
         notes: What a reader should know.
         specs: The tasks as they were resolved, where they were named.
         precision: What was computed in, where that is known.
+        group_scores: A row per group of lm-eval, metric and number of shots.
     """
 
     scores: list[dict[str, Any]] = field(default_factory=list)
@@ -30,6 +31,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
     specs: list[Mapping[str, Any]] = field(default_factory=list)
     precision: str = ""
+    group_scores: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(

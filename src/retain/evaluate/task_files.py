@@ -19,7 +19,7 @@ import yaml
 
 from retain.errors import TaskError
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 OWN = "own"  # what a spec calls the folder a user included
 UNITS = {
     "acc": "fraction",
@@ -230,6 +230,31 @@ def find(name: str, include_path: Sequence[Path]) -> list[TaskFile] | NotFound:
 
     Folders of one's own come before lm-eval's, so that a task can be replaced.
     """
+    index = _index(name, include_path)
+    if name not in index:
+        return NotFound(sorted(index))
+    return _leaves(name, index, {})
+
+
+def find_groups(name: str, include_path: Sequence[Path]) -> list[dict[str, Any]]:
+    """The group of that name and those inside it, where their files say how scores are averaged.
+
+    Each with ``name``, ``metrics`` (its ``aggregate_metric_list``), ``version`` and ``tasks``.
+    """
+    index = _index(name, include_path)
+    found, left = [], [name]
+    while left:
+        entry = index.get(one := left.pop(0), {})
+        inside = [m if isinstance(m, str) else m.get("task") for m in entry.get("members", [])]
+        left += [member for member in inside if member not in left]
+        if "metrics" in entry:
+            tasks = list(dict.fromkeys(file.name for file in _leaves(one, index, {})))
+            facts = {key: entry[key] for key in ("metrics", "version")}
+            found.append({"name": one, "tasks": tasks} | facts)
+    return found
+
+
+def _index(name: str, include_path: Sequence[Path]) -> dict[str, Any]:
     index: dict[str, Any] = {}
     for folder in reversed(include_path):
         if not folder.is_dir():
@@ -237,9 +262,7 @@ def find(name: str, include_path: Sequence[Path]) -> list[TaskFile] | NotFound:
         index |= _scan(folder, str(folder.absolute()))
     if not _knows(index, name):
         index = _lm_eval_index() | index
-    if name not in index:
-        return NotFound(sorted(index))
-    return _leaves(name, index, {})
+    return index
 
 
 def _knows(index: Mapping[str, Any], name: str) -> bool:
@@ -314,7 +337,11 @@ def _entry(
     if "group" in config and "class" not in config and isinstance(inside, list):
         known = {"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag"}
         changes = {key: value for key, value in config.items() if key not in known}
-        return {"members": inside, "overrides": changes}, []
+        entry = {"members": inside, "overrides": changes}
+        listed = config.get("aggregate_metric_list")
+        metrics = [listed] if isinstance(listed, Mapping) else listed
+        version = str((config.get("metadata") or {}).get("version", "N/A"))
+        return entry | ({"metrics": metrics, "version": version} if metrics else {}), []
     if isinstance(inside, str):
         return {"root": label, "path": path}, [str(one) for one in tags]
     return None, []
