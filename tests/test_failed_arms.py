@@ -29,6 +29,7 @@ def values(tmp_path, tiny_model_folder, monkeypatch):
 
 
 def test_the_other_arms_are_finished_and_reported(values, tmp_path):
+    values["fail_if"] = [{"measure": "score", "arms": ["writes"], "below": 0.0}]
     with pytest.raises(RetainError, match="Raise answer_tokens or question_tokens"):
         api.run(values)
     run = tmp_path / "runs" / "toy"

@@ -37,6 +37,7 @@ def test_with_too_little_data_most_is_reported():
     [
         ("blue", "exact_match"),
         ("Open the settings, then choose a new password.", "rouge_l"),
+        ("打开设置然后选择新密码。", "chrf"),
         ("सेटिङ खोल्नुहोस् र त्यसपछि नयाँ पासवर्ड छान्नुहोस् है ।", "chrf"),
     ],
 )

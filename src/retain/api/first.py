@@ -7,6 +7,7 @@ from statistics import median
 from retain.data.example import Example
 from retain.data.split import HeldOut, split
 from retain.errors import DataError
+from retain.measure.words import words
 from retain.recipe.init import LEAST_ITEMS
 
 FRACTIONS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -38,7 +39,7 @@ def metric_of(examples: Sequence[Example]) -> str:
     if all(one.text is not None for one in examples):
         return "bits_per_byte"
     answers = [one.reference for one in examples if one.reference]
-    if not answers or median(len(answer.split()) for answer in answers) <= SENTENCE_WORDS:
+    if not answers or median(len(words(answer)) for answer in answers) <= SENTENCE_WORDS:
         return "exact_match"
     return "rouge_l" if _is_latin("".join(answers)) else "chrf"
 

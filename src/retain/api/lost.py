@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from retain.errors import RetainError
 from retain.execute import ordered
@@ -59,6 +60,22 @@ def told_of(left: Left, failed: Mapping[Step, RetainError]) -> tuple[str, ...]:
         + " ".join(f"{step.kind} {step.name}: {_first_line(failed[step])}" for step in steps)
         for arm, steps in left.lost.items()
     )
+
+
+def without_gates(recipe: Mapping[str, Any], lost: Collection[str]) -> dict[str, Any]:
+    """The recipe without conditions on arms that were lost: the run fails for them anyway.
+
+    >>> without_gates({"fail_if": [{"arms": ["a", "b"]}, {"arms": ["b"]}, {}]}, {"b"})
+    {'fail_if': [{'arms': ['a']}, {}]}
+    """
+    gates = []
+    for gate in recipe.get("fail_if") or ():
+        arms = [arm for arm in gate.get("arms") or () if arm not in lost]
+        if arms:
+            gates.append({**gate, "arms": arms})
+        elif not gate.get("arms"):
+            gates.append(gate)
+    return {**recipe, "fail_if": gates}
 
 
 def _first_line(error: RetainError) -> str:

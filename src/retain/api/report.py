@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retain.api.lost import told_of, without_lost
+from retain.api.lost import told_of, without_gates, without_lost
 from retain.api.models import model_paths, point_to_models
 from retain.api.prepared import RESOLVED, Prepared, prepare
 from retain.errors import RetainError, StoreError
@@ -87,13 +87,14 @@ def write_reports(
     """
     from retain.report.report import write_report
 
-    notes: tuple[str, ...] = ()
     if failed:
         left = without_lost(prepared.resolved, prepared.graph, failed)
         prepared = replace(prepared, resolved=left.resolved, graph=left.graph)
-        notes = told_of(left, failed)
-    results = collected(prepared, folder)
-    results = replace(results, notes=(*notes, *results.notes))
+        results = collected(prepared, folder)
+        recipe = without_gates(results.recipe, left.lost)
+        results = replace(results, recipe=recipe, notes=(*told_of(left, failed), *results.notes))
+    else:
+        results = collected(prepared, folder)
     found = write_report(results, folder)
     point_to_models(prepared, folder, found.verdicts)
     if show:

@@ -141,9 +141,11 @@ class _Faults:
             self.errors.append((place, error))
 
     def tell(self) -> None:
-        """Raise the one error, or one that lists all."""
+        """Raise the one error, with its place, or one that lists all."""
         if len(self.errors) == 1:
-            raise self.errors[0][1]
+            [(place, error)] = self.errors
+            error.args = (f"{self.origin}: {place}: {error}",)
+            raise error
         if self.errors:
             texts = [f"{at}: {line}" for at, one in self.errors for line in str(one).split("\n")]
             raise FaultyRecipeError(self.origin, texts)
