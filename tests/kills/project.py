@@ -114,7 +114,7 @@ def set_stage() -> None:
     grow.PORTION = 2
     figures.DOTS_PER_INCH = 20
     all_figures = figures._figures
-    figures._figures = lambda analysis, book: islice(all_figures(analysis, book), 1)
+    figures._figures = lambda *given: islice(all_figures(*given), 1)
     page._environment = cache(page._environment)
     here.give_back_memory = loop.give_back_memory = lambda: None  # it touches every page
     os.fsync = lambda descriptor: None  # a kill loses nothing written; only a power cut does
@@ -207,7 +207,7 @@ class Bench:
         at = replace(self.prepared, store=Store(runs / api.STEPS), runs=runs)
         run_dir = runs / self.name
         with own_run(run_dir), at.store.in_use():
-            api._write_report(at, run_dir, show=False)
+            api.write_reports(at, run_dir, {}, show=False)
 
     def give(self, runs: Path, steps: Iterable[Step]) -> None:
         """Put finished steps into another runs folder, as hard links: they are only ever read."""
