@@ -227,6 +227,11 @@ def test_spread_needs_two_seeds():
     assert statistics.seed_spread(np.array([0.0, 2.0])) == pytest.approx(math.sqrt(2))
 
 
+def test_checkpoints_that_agree_on_every_item_do_not_say_what_would_be_seen():
+    assert math.isnan(statistics.smallest_visible_change(np.zeros(1000)))
+    assert math.isnan(statistics.smallest_visible_change(np.array([0.0, math.nan])))
+
+
 def test_a_change_of_the_smallest_visible_size_is_seen_four_times_in_five():
     rng = np.random.default_rng(0)
     error = 0.02

@@ -338,12 +338,14 @@ def smallest_visible_change(draws_B: Floats) -> float:
         draws_B: Resampled differences between two checkpoints.
 
     Returns:
-        In the unit of the score, at least 0. NaN if a draw is.
+        In the unit of the score, above 0. NaN if a draw is, or if all are alike: checkpoints that
+        agree on every item say nothing of how much they could differ unseen.
 
     >>> round(smallest_visible_change(np.array([-1.0, 1.0])), 3)
     2.802
     """
-    return float((1.959964 + 0.841621) * np.std(draws_B))
+    spread = float(np.std(draws_B))
+    return (1.959964 + 0.841621) * spread if spread else math.nan
 
 
 def planned_visible_change(num_items: int, disagreement: float = 0.2) -> float:
