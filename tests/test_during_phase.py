@@ -10,6 +10,8 @@ from retain import api
 from retain.api.prepared import prepare
 from retain.errors import DataError, RetainError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TRAIN = {"learning_rate": 1e-3, "max_steps": 6, "batch_size": 8, "precision": "fp32"}
 
 

@@ -29,6 +29,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_recipe_on_an_encoder_decoder(project):
     plan = api.plan("own.yaml")
     lines = [line for line in plan.lines if line.step.kind == "train"]

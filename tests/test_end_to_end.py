@@ -288,6 +288,7 @@ def _journal(run):
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.slow
 def test_adapters_in_every_phase_and_handover(project):
     """Both phases as LoRA, each handover an arm, full tuning after a merge; models and export."""
     recipe = (project / "own.yaml").read_text()

@@ -13,6 +13,8 @@ from tests.conftest import make_model
 from tests.methods.test_freeze_by_weights import PARTS, spectrum
 from tests.test_end_to_end import make_project
 
+pytestmark = pytest.mark.slow  # whole runs
+
 FREEZE = {"method": "freeze"}
 REPLAY = {"method": "experience_replay", "share": 0.2}
 ARMS = {

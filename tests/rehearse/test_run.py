@@ -10,6 +10,8 @@ from retain.api.prepared import prepare
 from retain.estimate import make_plan
 from retain.report.made import corpora
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ANSWERS = {
     "method": "generative_replay", "share": 0.2, "num_documents": 16, "max_new_tokens": 12,
     "temperature": 1.0,
