@@ -126,7 +126,7 @@ def test_joint_is_one_phase_over_all_data_in_the_last_row(values):
 
 
 def test_older_versions_are_taken_only_when_accepted(values, monkeypatch):
-    from retain.pipeline import graph as module
+    from retain.pipeline import collector as module
 
     before = graph(values)
     kinds = {name: module.KINDS[name] for name in module.KINDS}

@@ -6,7 +6,8 @@ from typing import Any
 
 from retain.errors import RetainError
 from retain.execute import ordered
-from retain.pipeline.graph import Graph, Row, is_of_data
+from retain.pipeline.data_steps import is_of_data
+from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
 from retain.steps.step import Step
 
