@@ -138,3 +138,17 @@ def test_a_choice_that_leaves_norms_alone_is_told(values):
     whole = {"method": "freeze", "select": "first", "fraction": 1.0, "head": True}
     plan = api.plan(values | {"arms": {"none": [], "whole": [whole]}})
     assert any("a-whole: nothing but norms moves" in note for note in plan.notes)
+
+
+def test_a_task_is_counted_once_however_many_checkpoints_are_scored(values, monkeypatch):
+    from retain.estimate.task_tokens import TaskTokens
+
+    counted = []
+    count = TaskTokens._count
+    monkeypatch.setattr(
+        TaskTokens, "_count", lambda self, step: counted.append(step) or count(self, step)
+    )
+    plan = api.plan(values)
+    asked = [line.step for line in plan.lines if line.step.kind == "evaluate"]
+    tasks = {step.settings["task"]["name"] for step in asked}
+    assert len(counted) == len(tasks) < len(asked)
