@@ -11,8 +11,8 @@ from retain.data.render import render
 from retain.data.step import run as run_data
 from retain.errors import DataError
 from retain.methods import load
-from retain.methods.base import Past
 from retain.methods.experience_replay import ExperienceReplay
+from retain.methods.given import Past
 
 PART = {"role": "new", "objective": "sft", "max_length": 64, "batch_size": 4, "num_train_epochs": 1}
 

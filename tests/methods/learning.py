@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from retain.methods.base import Memory, Method, Tokenised, overrides
+from retain.methods.base import Method, overrides
+from retain.methods.given import Memory, Tokenised
 from retain.steps.step import Step
 from retain.steps.work import Work
 from retain.train.hooks import Hooks

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retain.errors import RecipeError
-from retain.methods.base import DeclaredPast, Past, overrides
+from retain.methods.base import overrides
 from retain.methods.experience_replay import ExperienceReplay
+from retain.methods.given import DeclaredPast, Past
 
 
 @given(

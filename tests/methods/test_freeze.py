@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retain.errors import RecipeError
-from retain.methods.base import Block, History, Layers
 from retain.methods.freeze import Freeze
+from retain.methods.given import Block, History, Layers
 from tests.conftest import make_model
 
 

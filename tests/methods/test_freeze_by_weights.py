@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 
 from retain.errors import RecipeError
 from retain.measure.weights import relative_change, signal_to_noise
-from retain.methods.base import History
 from retain.methods.freeze import Freeze
+from retain.methods.given import History
 from retain.model import cache
 from retain.model.load import load_model
 from retain.model.outputs import PROBE_TEXTS

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from retain.data.example import Example
 from retain.errors import DataError, RecipeError
 from retain.methods import load
-from retain.methods.base import Past
 from retain.methods.generative_replay import GenerativeReplay
+from retain.methods.given import Past
 from retain.rehearse.corpus import Node
 
 ENGLISH = "Which of these two organs is the larger one, and why?"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from retain.errors import RecipeError
 from retain.methods import load
-from retain.methods.base import DeclaredPast, Past
+from retain.methods.given import DeclaredPast, Past
 from retain.methods.instruction_mixing import InstructionMixing
 
 GENERAL = DeclaredPast(data="embedded:siqa")

@@ -7,7 +7,8 @@ import pytest
 
 from retain.errors import RecipeError
 from retain.methods import REGISTRY, find, from_spec, known, load
-from retain.methods.base import HOOKS, DeclaredPast, Method, MethodError, Past, Source, overrides
+from retain.methods.base import HOOKS, Method, MethodError, overrides
+from retain.methods.given import DeclaredPast, Past, Source
 
 
 @dataclass(frozen=True, kw_only=True)

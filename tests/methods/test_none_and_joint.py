@@ -1,7 +1,8 @@
 import pytest
 
 from retain.errors import RecipeError
-from retain.methods.base import HOOKS, Part, PlannedPhase, overrides
+from retain.methods.base import HOOKS, overrides
+from retain.methods.given import Part, PlannedPhase
 from retain.methods.joint import Joint
 from retain.methods.none import Plain
 from retain.recipe import Train

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 import torch
 
-from retain.methods.base import History, Memory
+from retain.methods.given import History, Memory
 from retain.train.finish_step import replace_weights
 from tests.conftest import make_model
 from tests.methods import toys

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from retain.errors import RecipeError
 from retain.methods import load
-from retain.methods.base import Past
+from retain.methods.given import Past
 from retain.methods.tree_generation import TreeGeneration
 from retain.rehearse.corpus import Node
 from retain.rehearse.grow import Grower

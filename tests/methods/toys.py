@@ -6,7 +6,8 @@ import torch
 from torch.func import functional_call
 from torch.nn.functional import kl_div
 
-from retain.methods.base import Memory, Method
+from retain.methods.base import Method
+from retain.methods.given import Memory
 
 
 @dataclass(frozen=True, kw_only=True)

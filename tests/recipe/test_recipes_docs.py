@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from retain.methods.base import DeclaredPast, Source
+from retain.methods.given import DeclaredPast, Source
 from retain.recipe import (
     Arm,
     Choose,

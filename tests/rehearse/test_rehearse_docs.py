@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from retain.methods.base import Past
+from retain.methods.given import Past
 from retain.rehearse.grow import Grower
 from tests.rehearse.growing import ToyPen
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from retain.methods.base import Memory, Method, Tokenised
+from retain.methods.base import Method
+from retain.methods.given import Memory, Tokenised
 from retain.train.hooks import Hooks
 from retain.train.layers import layers
 from retain.train.optimizer import make_optimizer

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from retain.errors import ModelError, RecipeError, TrainingError
-from retain.methods.base import Memory, Method, Trainable
+from retain.methods.base import Method
 from retain.methods.freeze import Freeze
+from retain.methods.given import Memory, Trainable
 from retain.model import cache
 from retain.steps.step import Step
 from retain.steps.store import Store

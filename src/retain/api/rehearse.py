@@ -8,7 +8,9 @@ from typing import Any
 from retain.data.example import Example
 from retain.errors import DataError, RecipeError, StoreError, did_you_mean
 from retain.methods import find, known, load
-from retain.methods.base import OF_MIX, Method, Past, acts_in, option_names
+from retain.methods.base import Method, acts_in, option_names
+from retain.methods.given import Past
+from retain.methods.shares import OF_MIX
 from retain.recipe.dotted import split
 from retain.rehearse.corpus import Corpus
 

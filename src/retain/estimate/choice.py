@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from retain.errors import RecipeError
 from retain.methods import from_spec
-from retain.methods.base import History
+from retain.methods.given import History
 from retain.pipeline.graph import Row
 from retain.steps.step import Step
 

@@ -7,7 +7,7 @@ from retain.estimate.known import Known
 from retain.estimate.plan import Line
 from retain.estimate.task_tokens import SAMPLE_TOKENS, TaskTokens
 from retain.methods import from_spec
-from retain.methods.base import Past
+from retain.methods.given import Past
 from retain.pipeline.graph import Row
 from retain.steps.step import Step
 

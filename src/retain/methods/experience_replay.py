@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from retain.methods.base import (
+from retain.methods.base import Method
+from retain.methods.given import (
     DeclaredPast,
     LossWeight,
-    Method,
     MixSelect,
     MixSource,
     Past,
     ShareBase,
     ShareOf,
     Source,
-    share_faults,
 )
+from retain.methods.shares import share_faults
 
 Select = Literal["balanced", "all", "reservoir", "nearest", "farthest", "parallel"]
 NEW = "new"

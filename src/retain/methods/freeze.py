@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from retain.errors import RecipeError
 from retain.measure.weights import relative_change, signal_to_noise
-from retain.methods.base import Block, History, Layers, Method, Trainable
+from retain.methods.base import Method
+from retain.methods.given import Block, History, Layers, Trainable
 
 if TYPE_CHECKING:
     import torch

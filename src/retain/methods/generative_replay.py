@@ -15,17 +15,9 @@ from typing import Literal
 from retain.data.example import Example, last_assistant
 from retain.errors import DataError
 from retain.measure.language import language_of
-from retain.methods.base import (
-    LossWeight,
-    Method,
-    MixSource,
-    Past,
-    ShareBase,
-    ShareOf,
-    Source,
-    of_corpora,
-    share_faults,
-)
+from retain.methods.base import Method
+from retain.methods.given import LossWeight, MixSource, Past, ShareBase, ShareOf, Source
+from retain.methods.shares import of_corpora, share_faults
 from retain.rehearse.corpus import Ask, Corpus, CutOff, Node
 from retain.rehearse.filters import Filters
 

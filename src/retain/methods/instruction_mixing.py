@@ -13,7 +13,8 @@ from random import Random
 from typing import Literal
 
 from retain.errors import RecipeError
-from retain.methods.base import DeclaredPast, Method, MixSource, Past, Source
+from retain.methods.base import Method
+from retain.methods.given import DeclaredPast, MixSource, Past, Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from retain.errors import RecipeError
-from retain.methods.base import Method, PlannedPhase
+from retain.methods.base import Method
+from retain.methods.given import PlannedPhase
 
 RATE = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "warmup_ratio", "weight_decay",

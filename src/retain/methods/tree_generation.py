@@ -14,16 +14,9 @@ from random import Random
 from typing import Literal
 
 from retain.data.example import Example, Message
-from retain.methods.base import (
-    LossWeight,
-    Method,
-    MixSource,
-    Past,
-    ShareBase,
-    ShareOf,
-    of_corpora,
-    share_faults,
-)
+from retain.methods.base import Method
+from retain.methods.given import LossWeight, MixSource, Past, ShareBase, ShareOf
+from retain.methods.shares import of_corpora, share_faults
 from retain.rehearse.corpus import Ask, Corpus, CutOff, Document, Node, answers, paths
 from retain.rehearse.filters import Filters
 

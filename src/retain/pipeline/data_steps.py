@@ -7,7 +7,8 @@ from random import Random
 from typing import Any
 
 from retain.evaluate.identity import identity_of
-from retain.methods.base import Method, MixSource, Past, Source, overrides
+from retain.methods.base import Method, overrides
+from retain.methods.given import MixSource, Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
 from retain.recipe import Cell, CellPhase, Train

@@ -7,7 +7,7 @@ before it get the same steps, by fingerprint, and share them without being told 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from retain.methods.base import Past, Source
+from retain.methods.given import Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
 from retain.pipeline.data_steps import DataSteps, is_of_data

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retain.errors import RetainError
-from retain.methods.base import Source
+from retain.methods.given import Source
 from retain.model.reference import kind
 from retain.pipeline.encoders import check_encoders
 from retain.recipe import Cell, Recipe, expand

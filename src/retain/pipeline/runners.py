@@ -12,7 +12,8 @@ from typing import Any
 
 from retain.errors import DataError, RecipeError
 from retain.methods import from_spec
-from retain.methods.base import Method, Past
+from retain.methods.base import Method
+from retain.methods.given import Past
 from retain.pipeline.graph import Graph
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from retain.errors import RecipeError
-from retain.methods.base import HOOKS, Method, Part, PlannedPhase, overrides
+from retain.methods.base import HOOKS, Method, overrides
+from retain.methods.given import Part, PlannedPhase
 from retain.recipe.arm import Arm
 from retain.recipe.faults import unknown
 from retain.recipe.model import Phase

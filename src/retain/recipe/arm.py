@@ -13,7 +13,8 @@ from pydantic import (
 )
 
 from retain.methods import known, validate
-from retain.methods.base import DeclaredPast, Method, MethodError, Source, option_names
+from retain.methods.base import Method, MethodError, option_names
+from retain.methods.given import DeclaredPast, Source
 from retain.recipe.faults import Fault, refuse, refuse_one, translate, unknown
 from retain.recipe.train import Part, Train
 

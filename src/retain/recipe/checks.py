@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from retain.errors import RecipeError
-from retain.methods.base import Method, PlannedPhase, option_names, overrides
+from retain.methods.base import Method, option_names, overrides
+from retain.methods.given import PlannedPhase
 from retain.recipe.acting import PHASE_HOOKS, active, acts_in, plan, planner
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, translate, unknown

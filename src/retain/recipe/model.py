@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from retain.errors import RecipeError
 from retain.evaluate.probes import ProbeName
-from retain.methods.base import Sources
+from retain.methods.given import Sources
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, refuse, refuse_one, unknown
 from retain.recipe.train import Flag, Name, Number, Part, Text, Train, Whole

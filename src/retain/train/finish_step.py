@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from retain.errors import TrainingError
-from retain.methods.base import History, Method
+from retain.methods.base import Method
+from retain.methods.given import History
 from retain.model.auto_class import auto_class
 from retain.model.load import load_model
 from retain.model.save import save

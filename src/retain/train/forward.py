@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from retain.errors import ModelError
-from retain.methods.base import Batch
+from retain.methods.given import Batch
 from retain.model.adapters import plain
 from retain.model.attention import tree_attention
 from retain.model.boundary import Boundary

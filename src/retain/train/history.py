@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from retain.methods.base import History
+from retain.methods.given import History
 from retain.model.tensors import FolderTensors
 from retain.steps.work import Work
 

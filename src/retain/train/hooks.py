@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retain.methods.base import Batch, Memory, Method, overrides
+from retain.methods.base import Method, overrides
+from retain.methods.given import Batch, Memory
 from retain.train.forward import Head
 from retain.train.randomness import stream
 

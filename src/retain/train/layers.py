@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retain.methods.base import Block, Layers
+from retain.methods.given import Block, Layers
 from retain.model.layers import Kind, Part, Place, is_tied, places
 
 

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from retain.errors import TrainingError
-from retain.methods.base import Memory
+from retain.methods.given import Memory
 from retain.model.memory import is_out_of_memory
 from retain.steps.fingerprint import Json
 from retain.steps.memory import give_back_memory

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from retain.methods.base import Memory, Tokenised
+from retain.methods.given import Memory, Tokenised
 from retain.steps.work import Work
 
 TENSORS = "memory.safetensors"

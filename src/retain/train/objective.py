@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from retain.methods.base import Batch
+from retain.methods.given import Batch
 from retain.model.precision import Precision, autocast
 from retain.train.forward import Forward
 from retain.train.hooks import Hooks

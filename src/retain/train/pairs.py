@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from transformers.modeling_outputs import BaseModelOutput
 
 from retain.errors import ModelError
-from retain.methods.base import Batch
+from retain.methods.given import Batch
 from retain.model.adapters import plain
 from retain.model.exact import multiplied_in_float32
 from retain.train.forward import TOLERANCE, Forward, Given, Head

@@ -6,7 +6,8 @@ Output: ``memory.safetensors``, ``examples.jsonl``, ``memory.json``.
 
 from pathlib import Path
 
-from retain.methods.base import Memory, Method, Tokenised
+from retain.methods.base import Method
+from retain.methods.given import Memory, Tokenised
 from retain.model import cache
 from retain.steps.work import Work
 from retain.train.memory import write_memory

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retain.errors import TrainingError
-from retain.methods.base import Tokenised
+from retain.methods.given import Tokenised
 
 if TYPE_CHECKING:
     from retain.train.below import Below

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from retain.errors import TrainingError
-from retain.methods.base import Layers, Method, Trainable
+from retain.methods.base import Method
+from retain.methods.given import Layers, Trainable
 from retain.model.load import load_empty
 from retain.steps.work import Work
 from retain.train import probes
