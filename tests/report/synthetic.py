@@ -5,26 +5,20 @@ from hashlib import sha256
 
 import numpy as np
 
-from retain.report.results import (
+from retain.report.facts import (
     Answer,
-    Arm,
-    Checkpoint,
     Corpus,
     Cost,
     Curve,
     DataFacts,
-    ItemKey,
-    Items,
     Made,
     Moving,
     Question,
-    Results,
     Sample,
-    ScoreRow,
-    TaskKey,
     TrainFacts,
-    Variant,
 )
+from retain.report.results import Arm, Results, Variant
+from retain.report.scores import Checkpoint, ItemKey, Items, ScoreRow, TaskKey
 
 PHASES = ("medicine", "hindi")
 ARMS = (

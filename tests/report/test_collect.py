@@ -1,7 +1,8 @@
 """What a run ran on, as its steps' records say."""
 
 from retain.recipe import expand
-from retain.report.collect import environment, methods_of_arm, unlike
+from retain.report.collect import methods_of_arm
+from retain.report.environment import environment, unlike
 from tests.recipe.recipes import read
 
 LORA = {"tuning": "lora", "learning_rate": 1e-3}

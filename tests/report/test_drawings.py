@@ -12,11 +12,13 @@ from rich.console import Console
 
 from retain.report.analysis import analyse, choose_arms
 from retain.report.curves import Line, curve_lines, loss_plot
+from retain.report.facts import Curve
 from retain.report.figures import draw_figures
 from retain.report.heat import blocks, heat_maps
 from retain.report.plane_drawing import plane
 from retain.report.planes import panels
-from retain.report.results import Arm, Checkpoint, Curve
+from retain.report.results import Arm
+from retain.report.scores import Checkpoint
 from retain.report.svg import Scale, element, padded, tick_labels, ticks
 from retain.report.terminal import show_analysis
 from tests.report.synthetic import ARMS, make_results

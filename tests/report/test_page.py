@@ -12,9 +12,11 @@ import pytest
 from retain.errors import StoreError
 from retain.report import report as writer
 from retain.report.analysis import analyse, choose_arms
+from retain.report.facts import Cost, Question
 from retain.report.page import render
 from retain.report.report import write_report
-from retain.report.results import Arm, Checkpoint, Cost, Question
+from retain.report.results import Arm
+from retain.report.scores import Checkpoint
 from tests.report.reading import Reader
 from tests.report.synthetic import ARMS, RECIPE, TASKS, make_results
 

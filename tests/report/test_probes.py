@@ -8,10 +8,11 @@ import pytest
 
 from retain.report.analysis import analyse, choose_arms
 from retain.report.attention import heads
+from retain.report.facts import ProbeFacts
 from retain.report.head_map import HeadMap, head_map, tone
 from retain.report.page import render
 from retain.report.probes import drift_parts, probe_rows
-from retain.report.results import Checkpoint, ProbeFacts
+from retain.report.scores import Checkpoint
 from retain.report.tables import measures_csv
 from tests.report.synthetic import ARMS, PHASES, make_results
 

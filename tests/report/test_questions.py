@@ -9,8 +9,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from retain.report.analysis import analyse, choose_arms
+from retain.report.facts import Answer, Question
 from retain.report.questions import MOST_SHOWN, arm_flips
-from retain.report.results import Answer, Question, TaskKey
+from retain.report.scores import TaskKey
 from retain.report.texts import MOST_CHARACTERS, read_texts
 from tests.report.synthetic import make_results
 

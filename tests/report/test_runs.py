@@ -7,8 +7,9 @@ import pytest
 
 from retain.errors import DataError
 from retain.measure.statistics import paired_interval
-from retain.report.results import ItemKey, Results
+from retain.report.results import Results
 from retain.report.runs import Side, compare_runs, comparison_csv
+from retain.report.scores import ItemKey
 from retain.report.terminal import run_table
 from tests.report.synthetic import ARMS, make_results, poisoned, set_task
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from retain.errors import DataError
-from retain.report.results import Arm, TaskKey
+from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook, figure, interval, mean_over_seeds
+from retain.report.scores import TaskKey
 from tests.report.synthetic import ARMS, TASKS, make_results, set_task
 
 PIQA = TaskKey("embedded_piqa", "acc", 0)

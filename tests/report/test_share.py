@@ -8,8 +8,8 @@ import pytest
 
 from retain.api.report import is_public
 from retain.errors import DataError
+from retain.report.facts import DataFacts
 from retain.report.report import write_report
-from retain.report.results import DataFacts
 from retain.report.share import OWN, shareable
 from tests.report.reading import Reader
 from tests.report.synthetic import RECIPE

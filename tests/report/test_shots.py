@@ -7,8 +7,8 @@ import pytest
 
 from retain.report.analysis import analyse, choose_arms
 from retain.report.page import render
-from retain.report.results import ItemKey
 from retain.report.scorebook import ScoreBook
+from retain.report.scores import ItemKey
 from retain.report.shot_curves import shot_panels
 from retain.report.tables import measure_rows
 from tests.report.synthetic import make_results

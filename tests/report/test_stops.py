@@ -11,7 +11,7 @@ from retain.report.analysis import analyse, choose_arms
 from retain.report.page import render
 from retain.report.planes import panels
 from retain.report.report import write_report
-from retain.report.results import Checkpoint, InsideScore, ItemKey, ScoreRow, TaskKey, stop_name
+from retain.report.scores import Checkpoint, InsideScore, ItemKey, ScoreRow, TaskKey, stop_name
 from retain.report.stops import with_stops
 from retain.report.tables import measures_csv, scores_csv
 from tests.report.reading import Reader

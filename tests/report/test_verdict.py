@@ -11,7 +11,7 @@ from retain.report.heat import heat_maps
 from retain.report.overview import measure_lines
 from retain.report.page import render
 from retain.report.planes import panels
-from retain.report.results import TaskKey
+from retain.report.scores import TaskKey
 from retain.report.tables import at_fewest_shots
 from retain.report.verdict import judge, moves
 from tests.report.synthetic import ARMS, PHASES, RECIPE, TASKS, make_results, set_task

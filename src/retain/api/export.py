@@ -70,7 +70,7 @@ def _pointer(models: Path, arm: str) -> Mapping[str, Any]:
 
 def _add_scores(card: Path, folder: Path, pointer: Mapping[str, Any]) -> None:
     from retain.report.card import scored_card
-    from retain.report.results import stop_name
+    from retain.report.scores import stop_name
 
     scores = _rows(folder / "scores.csv")
     for row in _rows(folder / "during.csv"):

@@ -15,7 +15,7 @@ from retain.pipeline.graph import Row
 from retain.steps.durable import make_folder, write_file, write_link, writing
 
 if TYPE_CHECKING:
-    from retain.report.results import Checkpoint
+    from retain.report.scores import Checkpoint
     from retain.report.verdict import Verdict
 
 
@@ -57,7 +57,7 @@ def _name(prepared: Prepared, row: Row) -> str:
 def _stops(row: Row) -> Iterator[tuple[Row, str]]:
     """A row's checkpoints inside its phase, each as an arm, and where in the train step it lies."""
     from retain.report.collect import part_of_phase
-    from retain.report.results import stop_name
+    from retain.report.scores import stop_name
     from retain.train.checkpoints import folder_of
 
     for place in range(1, len(row.inside) + 1):

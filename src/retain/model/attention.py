@@ -16,15 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from retain.model import varlen
-from retain.model.layout import NOTHING, Block, Layout
+from retain.model.attention_parts import Call, Sum, hide
+from retain.model.layout import Block, Layout
 from retain.model.states import Kept, Sink, Slots
 
 NAME = "retain_tree"
-SCORES_BYTES = 64 * 2**20  # of one chunk of queries, where a kernel gives no normalisers
 
 
 @dataclass
@@ -51,7 +50,7 @@ class _Row:
         return self._blocks[key]
 
     def attend(
-        self, call: "_Call", module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor
+        self, call: Call, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor
     ) -> Tensor:
         """Attention [1, H, T, D] of one layer."""
         if query.shape[0] != 1 or query.shape[2] != sum(self.layout.lengths):
@@ -65,14 +64,14 @@ class _Row:
         return output
 
     def _by_blocks(
-        self, call: "_Call", module: torch.nn.Module, states: tuple[Tensor, Tensor, Tensor]
+        self, call: Call, module: torch.nn.Module, states: tuple[Tensor, Tensor, Tensor]
     ) -> Tensor:
         blocks = self.blocks(call.window, states[0].device)
         if all(block.is_first for block in blocks):
             return torch.cat([*_apart(call, states, blocks)], 2)
         return _together(call, module, self.kept, states, blocks)
 
-    def _by_bounds(self, call: "_Call", states: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _by_bounds(self, call: Call, states: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """All documents in one kernel, which is told where each starts."""
         device = states[0].device
         if device not in self._bounds:
@@ -99,7 +98,7 @@ class _Live:
     _biases: dict[tuple[Any, ...], Tensor | None] = field(default_factory=dict)
 
     def attend(
-        self, call: "_Call", module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor
+        self, call: Call, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor
     ) -> Tensor:
         """Attention [B, H, 1, D] of one layer; the heads of a group are queries of one key head."""
         num_live, num_heads, _, width = query.shape
@@ -118,13 +117,13 @@ class _Live:
         scores += bias[:, None, None]
         output = scores.softmax(-1).to(value.dtype) @ values[:num_live, :, :longest]
         if self.kept is not None and self.kept.length:
-            total = _Sum.of(output, scores.logsumexp(-1))
+            total = Sum.of(output, scores.logsumexp(-1))
             total.add((0, grouped.shape[2]), *self._on_kept(call, module, grouped))
             output = total.output.to(query.dtype)
         return output.reshape(query.shape)
 
     def _on_kept(
-        self, call: "_Call", module: torch.nn.Module, grouped: Tensor
+        self, call: Call, module: torch.nn.Module, grouped: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What the sequences see of the kept tokens: one product for all of them."""
         assert self.kept is not None
@@ -159,14 +158,8 @@ class _Live:
                 hidden_BK |= distance_BK >= window
             self._biases[name] = None
             if which == "own" or hidden_BK.any():
-                self._biases[name] = _hide(hidden_BK, dtype)
+                self._biases[name] = hide(hidden_BK, dtype)
         return self._biases[name]
-
-
-def _hide(hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to scores: nothing, or so much less that nothing is seen."""
-    bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
-    return bias.masked_fill_(hidden, max(NOTHING, torch.finfo(dtype).min / 2))
 
 
 _now: _Row | _Live | None = None
@@ -224,123 +217,6 @@ def live_attention(
         yield
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What one layer does to scores: the options of a call."""
-
-    scale: float
-    window: int | None
-    softcap: float | None
-    dropout: float
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether scores are only scaled: no cap, no dropout."""
-        return self.softcap is None and not self.dropout
-
-    def whole(self, query: Tensor, key: Tensor, value: Tensor, block: Block) -> Tensor:
-        """Attention [1, H, Q, D] where one block is all that its queries see."""
-        bias = block.bias(query.dtype)
-        if self.softcap is not None:
-            return self._by_hand(query, key, value, bias, causal=block.causal)[0]
-        return scaled_dot_product_attention(
-            *(query, key, value),
-            attn_mask=bias,
-            dropout_p=self.dropout,
-            is_causal=block.causal,
-            scale=self.scale,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
-
-    def part(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        bias: Tensor | None,
-        *,
-        causal: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Attention [B, H, Q, D] over some of what its queries see, and normalisers [B, H, Q]."""
-        if self.softcap is not None or query.device.type != "cpu":
-            return self._by_hand(query, key, value, bias, causal=causal)
-        groups = query.shape[1] // key.shape[1]
-        shape = query.shape
-        if bias is None and not causal:  # heads of a group are queries of one key head
-            query = query.reshape(shape[0], key.shape[1], groups * shape[2], shape[3])
-        elif groups > 1:
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        output, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, causal, attn_mask=bias, scale=self.scale
-        )
-        return output.reshape(shape), normaliser.reshape(shape[:3])
-
-    def capped(self, products: Tensor) -> Tensor:
-        """Scores of the products of queries and keys."""
-        scores = products * self.scale
-        if self.softcap is not None:  # Gemma 2
-            scores = torch.tanh(scores / self.softcap) * self.softcap
-        return scores
-
-    def _by_hand(
-        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, causal: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The same in plain operations, some queries at a time."""
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        if causal:
-            shape = (query.shape[2], key.shape[2])
-            above = torch.ones(shape, dtype=torch.bool, device=query.device).triu(1)
-            bias = _hide(above, torch.float32)
-        size = max(1, SCORES_BYTES // (4 * query.shape[0] * query.shape[1] * key.shape[2]))
-        outputs, normalisers = [], []
-        for first in range(0, query.shape[2], size):
-            products = query[:, :, first : first + size] @ key.transpose(-1, -2)
-            scores = self.capped(products.float())
-            if bias is not None:
-                scores = scores + bias[..., first : first + size, :]
-            normaliser = scores.logsumexp(-1)
-            weights = (scores - normaliser[..., None]).exp().to(query.dtype)
-            outputs.append(weights @ value)
-            normalisers.append(normaliser)
-        return torch.cat(outputs, 2), torch.cat(normalisers, 2)
-
-
-@dataclass
-class _Sum:
-    """Attention whose parts are added up, weighted by their normalisers."""
-
-    output: Tensor
-    normaliser: Tensor
-
-    @classmethod
-    def empty(cls, query: Tensor) -> "_Sum":
-        """To be set before it is added to."""
-        return cls(
-            torch.empty_like(query, dtype=torch.float32),
-            query.new_empty(query.shape[:3], dtype=torch.float32),
-        )
-
-    @classmethod
-    def of(cls, output: Tensor, normaliser: Tensor) -> "_Sum":
-        """A first part of all queries."""
-        return cls(output.float(), normaliser.clone())
-
-    def set(self, queries: tuple[int, int], output: Tensor, normaliser: Tensor) -> None:
-        """The first part of some queries."""
-        self.output[:, :, slice(*queries)] = output
-        self.normaliser[:, :, slice(*queries)] = normaliser
-
-    def add(self, queries: tuple[int, int], output: Tensor, normaliser: Tensor) -> None:
-        """A further part of some queries."""
-        place = slice(*queries)
-        before = self.normaliser[:, :, place]
-        total = torch.logaddexp(before, normaliser)
-        self.output[:, :, place] *= (before - total).exp_()[..., None]
-        self.output[:, :, place] += output * (normaliser - total).exp_()[..., None]
-        self.normaliser[:, :, place] = total
-
-
 def _attend(  # noqa: PLR0913 - the signature that transformers calls
     module: torch.nn.Module,
     query: Tensor,
@@ -359,13 +235,13 @@ def _attend(  # noqa: PLR0913 - the signature that transformers calls
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.dtype != value.dtype:  # autocast: rotary positions made them wider again
         query, key = query.to(value.dtype), key.to(value.dtype)
-    call = _Call(scale, sliding_window, softcap, dropout)
+    call = Call(scale, sliding_window, softcap, dropout)
     output = _now.attend(call, module, query, key, value)
     return output.transpose(1, 2).contiguous(), None
 
 
 def _apart(
-    call: _Call, states: tuple[Tensor, Tensor, Tensor], blocks: Sequence[Block]
+    call: Call, states: tuple[Tensor, Tensor, Tensor], blocks: Sequence[Block]
 ) -> Iterator[Tensor]:
     """The outputs of blocks that are all their queries see, in the order of the row."""
     query, key, value = states
@@ -375,7 +251,7 @@ def _apart(
 
 
 def _together(
-    call: _Call,
+    call: Call,
     module: torch.nn.Module,
     kept: Kept | None,
     states: tuple[Tensor, Tensor, Tensor],
@@ -383,7 +259,7 @@ def _together(
 ) -> Tensor:
     """The attention of queries that see several blocks."""
     query, key, value = states
-    total = _Sum.empty(query)
+    total = Sum.empty(query)
     for block in blocks:
         queries, keys = slice(*block.queries), slice(*block.keys)
         if block.kept:

@@ -7,9 +7,10 @@ from typing import Any
 from markupsafe import Markup
 
 from retain.report.analysis import Analysis
+from retain.report.facts import ProbeFacts
 from retain.report.head_map import HeadMap, Map, head_map
 from retain.report.probes import of_probe
-from retain.report.results import Arm, ProbeFacts
+from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
 
 ALL = "all"

@@ -15,8 +15,8 @@ import numpy as np
 
 from retain.errors import RecipeError, did_you_mean
 from retain.measure import forgetting as formulas
-from retain.report.results import TaskKey, phase_task
 from retain.report.scorebook import MISSING, Floats, ScoreBook, figure, mean_over_seeds
+from retain.report.scores import TaskKey, phase_task
 
 BY_CHANGE = "least change_from_base"
 BY_FORGETTING = "least forgetting"

@@ -3,12 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import cache
-from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from retain.embedded import lookup
 from retain.evaluate.probes import PROBE
@@ -16,38 +12,33 @@ from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
 from retain.report import made
-from retain.report.moving import moving_of
-from retain.report.results import (
+from retain.report.environment import Record, environment, unlike
+from retain.report.facts import (
     Answer,
-    Arm,
-    Checkpoint,
     Curve,
     DataFacts,
-    InsideScore,
-    ItemKey,
-    Items,
     Moving,
     ProbeFacts,
     Question,
-    Results,
     Sample,
+    TrainFacts,
+)
+from retain.report.moving import moving_of
+from retain.report.results import Arm, Results, Variant
+from retain.report.scores import (
+    Checkpoint,
+    InsideScore,
+    ItemKey,
+    Items,
     ScoreRow,
     TaskKey,
-    TrainFacts,
-    Variant,
     stop_name,
 )
+from retain.report.stored_items import stored_items
 from retain.report.texts import read_texts
 from retain.steps.step import Step
 from retain.steps.store import Store
 
-SHOWN_VERSIONS = ("python", "retain", "torch", "transformers", "lm-eval", "numpy")
-"""What the page shows of the versions in the records of steps."""
-
-SAME_VERSIONS = ("torch", "transformers")
-"""Libraries whose versions change figures: a run whose steps had several is warned of."""
-
-Record = Mapping[str, Any]
 _COLUMNS = tuple(column.name for column in fields(ScoreRow))
 
 
@@ -83,10 +74,11 @@ def collect(
     for row in graph.rows:
         for stop, step in _inside(row, store):
             inside += [_inside_score(stop, one) for one in _scores(row, step, store)]
-            inside_items |= _items(replace(row, arm=stop_name(row.arm, stop.part)), step, store)
+            of_arm = replace(row, arm=stop_name(row.arm, stop.part))
+            inside_items |= stored_items(checkpoint(of_arm), step, store)
         for task, step in row.evaluations.items():
             scores += _scores(row, step, store)
-            items |= _items(row, step, store)
+            items |= stored_items(checkpoint(row), step, store)
             samples += _samples(row, task, step, store)
             texts = read_texts(store.open(step, "items.parquet"), store.open(step, "scores.json"))
             for key, (asked, answered) in texts.items():
@@ -184,52 +176,6 @@ def _scores(row: Row, step: Step, store: Store) -> Iterator[ScoreRow]:
             )
 
 
-def _items(row: Row, step: Step, store: Store) -> dict[ItemKey, Items]:
-    read = _read_items(store.open(step, "items.parquet"), store.open(step, "scores.json"))
-    return {ItemKey(checkpoint(row), key): items for key, items in read.items()}
-
-
-@cache
-def _read_items(path: Path, scores: Path) -> dict[TaskKey, Items]:
-    """The items of a step by metric and shots; read once though many arms share row 0."""
-    import pyarrow.parquet as parquet
-
-    table = parquet.read_table(path)
-    columns = {
-        name: np.asarray(table[name].to_pylist()) for name in ("item", "role", "source_item")
-    }
-    shots = np.asarray(table["num_fewshot"].to_pylist())
-    found: dict[TaskKey, Items] = {}
-    for score in _read(scores):
-        key = TaskKey(score["task"], score["metric"], score["num_fewshot"])
-        values, weights = _values(table, score)
-        if values is None or key in found:
-            continue
-        chosen = (shots == score["num_fewshot"]) & ~np.isnan(values)
-        found[key] = Items(
-            hashes=columns["item"][chosen],
-            roles=columns["role"][chosen],
-            groups=columns["source_item"][chosen],
-            values=values[chosen],
-            weights=None if weights is None else weights[chosen],
-        )
-    return found
-
-
-def _values(table: Any, score: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Above and below the line of a score, by item; (None, None) for a metric of the corpus."""
-
-    def numbers(name: str) -> Any:
-        return np.asarray(table[name].to_pylist(), dtype=np.float64)
-
-    if score["aggregation"] == "ratio":
-        return numbers("nats") / log(2), numbers("num_bytes")
-    name = f"metric:{score['metric']}"
-    if score["aggregation"] != "mean" or name not in table.column_names:
-        return None, None
-    return numbers(name), None
-
-
 def _samples(row: Row, task: str, step: Step, store: Store) -> Iterator[Sample]:
     path = store.path(step) / "samples.json"
     for one in _read(store.open(step, "samples.json")) if path.exists() else ():
@@ -314,43 +260,6 @@ def _data(graph: Graph, store: Store) -> Iterator[DataFacts]:
             languages=", ".join(facts.get("languages", {})),
             notes=tuple(facts.get("notes", ())),
         )
-
-
-def environment(records: Sequence[Record]) -> dict[str, str]:
-    """What the steps of a run ran on, as their records say: not what is installed today."""
-    found = {name: _told(records, name) for name in ("device", "precision", "threads")}
-    packed = dict.fromkeys(r["facts"]["packed"] for r in records if "packed" in r["facts"])
-    found["sequences"] = ["packed" if one else "one by one" for one in packed]
-    found |= {name: _versions(records, name) for name in SHOWN_VERSIONS}
-    return {name: ", ".join(values) for name, values in found.items() if values}
-
-
-def unlike(records: Sequence[Record]) -> list[str]:
-    """Warnings where steps of one run ran on unlike devices, threads or libraries."""
-    found = {"device": _told(records, "device"), "number of threads": _told(records, "threads")}
-    found |= {f"version of {name}": _versions(records, name) for name in SAME_VERSIONS}
-    return [
-        f"The steps of this run had more than one {name}: {', '.join(values)}. Figures may differ "
-        "for that reason alone."
-        for name, values in found.items()
-        if len(values) > 1
-    ]
-
-
-def _told(records: Sequence[Record], name: str) -> list[str]:
-    """Every value of a fact, in the order of steps.
-
-    Training calls its threads num_threads; a device is told by its type, as training writes it.
-    """
-    names = ("num_threads", name) if name == "threads" else (name,)
-    facts = [record["facts"] for record in records]
-    values = [str(one[key]) for one in facts for key in names if key in one]
-    return list(dict.fromkeys(v.partition(":")[0] if name == "device" else v for v in values))
-
-
-def _versions(records: Sequence[Record], name: str) -> list[str]:
-    versions = [record["versions"] for record in records]
-    return list(dict.fromkeys(str(one[name]) for one in versions if name in one))
 
 
 def _groups(resolved: Resolved) -> dict[str, tuple[str, ...]]:

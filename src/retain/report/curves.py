@@ -7,7 +7,8 @@ import numpy as np
 from markupsafe import Markup
 
 from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class
-from retain.report.results import Arm, Curve
+from retain.report.facts import Curve
+from retain.report.results import Arm
 from retain.report.svg import Scale, element, padded, polyline
 from retain.report.text import number
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from retain.measure.forgetting import flips
 from retain.measure.statistics import MIN_CLUSTERS, generator, num_clusters, resampled_scores
-from retain.report.results import Checkpoint, Items, TaskKey
 from retain.report.scorebook import Floats, ScoreBook
+from retain.report.scores import Checkpoint, Items, TaskKey
 
 
 class SampledFlips(NamedTuple):

@@ -21,8 +21,8 @@ from retain.report.measured import (
     of_group,
     of_tasks,
 )
-from retain.report.results import TaskKey
 from retain.report.scorebook import PHASES, Floats, ScoreBook, interval
+from retain.report.scores import TaskKey
 
 
 def phase_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from retain.measure.forgetting import mean_of_like_units
-from retain.report.results import TaskKey
 from retain.report.scorebook import Floats, ScoreBook
+from retain.report.scores import TaskKey
 
 
 class Measure(NamedTuple):

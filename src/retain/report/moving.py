@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from retain.report.analysis import Analysis
 from retain.report.axes import WIDTH, colour_class
-from retain.report.results import Arm, Moving
+from retain.report.facts import Moving
+from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
 from retain.report.svg import Scale, element, group
 from retain.report.text import number, visible

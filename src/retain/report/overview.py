@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from retain.report.analysis import Analysis
-from retain.report.results import Arm, Sample, TrainFacts
+from retain.report.facts import Sample, TrainFacts
+from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
 from retain.report.tables import MeasureRow, at_fewest_shots
 from retain.report.text import ends, number, signed, task_name

@@ -11,8 +11,9 @@ import numpy as np
 
 from retain.measure.statistics import UNKNOWN, Interval
 from retain.report.choice import best_earlier, gain, new_task
-from retain.report.results import Arm, TaskKey, stop_name
+from retain.report.results import Arm
 from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
+from retain.report.scores import TaskKey, stop_name
 from retain.report.task_measures import learnt
 from retain.report.text import metric_name, task_name
 

@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from retain.measure.statistics import UNKNOWN, Interval
 from retain.report.analysis import Analysis
+from retain.report.facts import ProbeFacts
 from retain.report.layer_plot import LayerLine, layer_plot
-from retain.report.results import Arm, ProbeFacts, Results
+from retain.report.results import Arm, Results
 from retain.report.scorebook import ScoreBook
 from retain.report.tables import MeasureRow
 

@@ -9,9 +9,11 @@ import numpy as np
 from retain.measure.significance import mcnemar
 from retain.report.analysis import Analysis
 from retain.report.comparisons import told_p
+from retain.report.facts import Answer
 from retain.report.flips import is_right_or_wrong
-from retain.report.results import Answer, Arm, Checkpoint, ItemKey, TaskKey
+from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
+from retain.report.scores import Checkpoint, ItemKey, TaskKey
 from retain.report.text import metric_name, number, task_name
 
 MOST_SHOWN = 10

@@ -20,8 +20,9 @@ from retain.measure.statistics import (
     ratio_of_sums,
     resampled_scores,
 )
-from retain.report.results import BASE_PHASE, Checkpoint, ItemKey, Items, Results, ScoreRow, TaskKey
+from retain.report.results import Results
 from retain.report.scorebook import Floats, figure, interval, mean_over_seeds
+from retain.report.scores import BASE_PHASE, Checkpoint, ItemKey, Items, ScoreRow, TaskKey
 from retain.report.tables import as_csv
 
 WARNED = ("precision", "device", "torch", "transformers", "sequences")

@@ -29,13 +29,12 @@ from retain.measure.statistics import (
     ratio_of_sums,
     resampled_scores,
 )
-from retain.report.results import (
+from retain.report.results import Arm, Results
+from retain.report.scores import (
     BASE_PHASE,
-    Arm,
     Checkpoint,
     ItemKey,
     Items,
-    Results,
     ScoreRow,
     TaskKey,
     phase_task,

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from retain.errors import DataError
-from retain.report.results import Arm, DataFacts, Results
+from retain.report.facts import DataFacts
+from retain.report.results import Arm, Results
 
 OWN = "(one's own)"
 """What stands in the place of a name that is left out."""

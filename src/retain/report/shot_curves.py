@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from retain.measure.statistics import Interval
 from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class
-from retain.report.results import Arm, Checkpoint, TaskKey
+from retain.report.results import Arm
 from retain.report.scorebook import MISSING, Floats, ScoreBook, figure, interval
+from retain.report.scores import Checkpoint, TaskKey
 from retain.report.shots import At, Sweep, sweeps
 from retain.report.svg import Scale, element, padded, polyline
 from retain.report.text import number, signed, task_name

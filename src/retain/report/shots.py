@@ -13,8 +13,8 @@ from retain.measure.fewshot import extra_gain, relative_gain
 from retain.measure.forgetting import oriented
 from retain.measure.statistics import MIN_CLUSTERS, generator, num_clusters, resampled_scores
 from retain.report.measured import Measure, Measured, of_task
-from retain.report.results import Checkpoint, Items, TaskKey
 from retain.report.scorebook import MISSING, Floats, ScoreBook, interval, without_resamples
+from retain.report.scores import Checkpoint, Items, TaskKey
 
 GAIN = Measure("few_shot_gain", "0_shots", "points")
 EXTRA_GAIN = Measure("few_shot_extra_gain", "base", "points")

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 
 from retain.report.gates import FailedGate, Gate, failed_gates
-from retain.report.results import Arm, InsideScore, ItemKey, Items, Results, ScoreRow, stop_name
+from retain.report.results import Arm, Results
 from retain.report.scorebook import ScoreBook
+from retain.report.scores import InsideScore, ItemKey, Items, ScoreRow, stop_name
 from retain.report.tables import measure_rows
 
 

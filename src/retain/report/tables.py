@@ -25,7 +25,6 @@ from retain.report.measured import (
     Measured,
     of_task,
 )
-from retain.report.results import InsideScore, ScoreRow
 from retain.report.scorebook import (
     MISSING,
     ScoreBook,
@@ -34,6 +33,7 @@ from retain.report.scorebook import (
     mean_over_seeds,
     without_resamples,
 )
+from retain.report.scores import InsideScore, ScoreRow
 from retain.report.shots import shot_measures, sweeps
 from retain.report.task_measures import AllFlips, task_measures
 

@@ -20,8 +20,8 @@ from retain.report.measured import (
     Measured,
     of_task,
 )
-from retain.report.results import Checkpoint, TaskKey
 from retain.report.scorebook import MISSING, Floats, ScoreBook, interval, without_resamples
+from retain.report.scores import Checkpoint, TaskKey
 
 AllFlips = Mapping[TaskKey, Mapping[Checkpoint, SampledFlips]]
 

@@ -10,7 +10,7 @@ import math
 import re
 
 from retain.measure.statistics import Interval
-from retain.report.results import PHASE_TASK
+from retain.report.scores import PHASE_TASK
 
 MINUS = "\N{MINUS SIGN}"
 

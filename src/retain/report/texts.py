@@ -10,7 +10,8 @@ from math import nan
 from pathlib import Path
 from sys import intern
 
-from retain.report.results import Answer, Question, TaskKey
+from retain.report.facts import Answer, Question
+from retain.report.scores import TaskKey
 
 MOST_CHARACTERS = 500
 """Of a question, its end: examples that go before it are cut off. Of an answer, its start."""

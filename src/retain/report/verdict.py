@@ -16,8 +16,9 @@ from retain.measure.statistics import Interval
 from retain.model.auto_class import auto_class
 from retain.report.choice import Choice, Rule, new_task, standing, unranked
 from retain.report.gates import FailedGate
-from retain.report.results import Checkpoint, Results, TaskKey
+from retain.report.results import Results
 from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
+from retain.report.scores import Checkpoint, TaskKey
 from retain.report.task_measures import learnt
 from retain.report.text import ends, listed, metric_name, number, signed, task_name
 
