@@ -15,7 +15,7 @@ import numpy as np
 from retain.data.embedded import load_embedded
 from retain.decode.prefix_tree import Answer, Request
 from retain.evaluate.engine import Engine
-from retain.evaluate.items import divide, document_key
+from retain.evaluate.items import divide, document_key, limit_notes
 from retain.evaluate.task import Metric, Outcome, Question, Reply
 from retain.measure.bias import Bias, prefers_sense, prefers_stereotype, stereoset
 
@@ -49,12 +49,7 @@ class StereoSet:
         targets = [document["item"] for document in self.documents]
         division = divide(keys, targets, keep_pool=False, limit=limit)
         self.items = division.items
-        self.notes = [NEUTRAL]
-        if limit is not None and limit > division.num_available:
-            self.notes.append(
-                f"limit {limit} is larger than the data: "
-                f"all {division.num_available} items are scored"
-            )
+        self.notes = [NEUTRAL, *limit_notes(limit, division.num_available)]
 
     def shots(self, wanted: Sequence[int] | None) -> list[int]:
         """None: sentences are compared as they stand."""

@@ -22,7 +22,7 @@ from retain.evaluate import text_metrics
 from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
 from retain.evaluate.identity import check_unchanged
-from retain.evaluate.items import Item, divide
+from retain.evaluate.items import Item, divide, limit_notes
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
 from retain.evaluate.tokens import rolling_windows
 
@@ -226,7 +226,7 @@ def phase_task(name: str, held_out: Path, engine: Engine, limit: int | None) -> 
         raise TaskError(f"{name}: its data has no held-out item to score; raise held_out")
     pool = [one for one in found if roles[one.id] == "pool" and one.text is None]
     task = ExampleTask(name, scored[:limit], pool, engine)
-    task.notes += _limit_note(limit, len(scored))
+    task.notes += limit_notes(limit, len(scored))
     return task
 
 
@@ -259,7 +259,7 @@ def own_task(spec: Mapping[str, Any], engine: Engine, limit: int | None) -> Exam
         num_written=len(division.items),
         main=main,
     )
-    task.notes += _limit_note(limit, division.num_available)
+    task.notes += limit_notes(limit, division.num_available)
     return task
 
 
@@ -276,9 +276,3 @@ def _check_fits(name: str, metric: str, examples: Sequence[Example]) -> None:
             )
         if metric == "bits_per_byte" and has_answer:
             raise TaskError(f"{name}: row {number} has choices; its metric is choice")
-
-
-def _limit_note(limit: int | None, available: int) -> list[str]:
-    if limit is None or limit <= available:
-        return []
-    return [f"limit {limit} is larger than the data: all {available} items are scored"]

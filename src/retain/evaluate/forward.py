@@ -120,7 +120,9 @@ class TreePath:
         for number, tokens in enumerate(stretches[same:], same):
             layout = Layout((((ROOT, len(tokens)),),), (self._kept.length,))
             call = partial(self.head.row, tokens, layout, self._kept, into=self._kept)
-            self._stack.append((tokens, self._states(call, stretch_key(stretches[: number + 1]))))
+            wanted = self._reads_below or self._recorder is not None
+            key = stretch_key(stretches[: number + 1]) if wanted else ""
+            self._stack.append((tokens, self._states(call, key)))
 
     def _row(self, row: Row, key: str) -> torch.Tensor:
         """States of the documents of a row."""

@@ -19,7 +19,7 @@ from retain.evaluate.instructions import (
     instructions,
     is_in_language,
 )
-from retain.evaluate.items import divide, document_key
+from retain.evaluate.items import divide, document_key, limit_notes
 from retain.evaluate.task import Metric, Outcome, Question, Reply
 from retain.measure.repetition import text_repetition
 
@@ -50,12 +50,7 @@ class InstructionTask:
         constraints = [one.constraint for one in self.instructions]
         division = divide(keys, constraints, keep_pool=False, limit=limit)
         self.items = division.items
-        self.notes = [NOTE]
-        if limit is not None and limit > division.num_available:
-            self.notes.append(
-                f"limit {limit} is larger than the data: "
-                f"all {division.num_available} items are scored"
-            )
+        self.notes = [NOTE, *limit_notes(limit, division.num_available)]
 
     def shots(self, wanted: Sequence[int] | None) -> list[int]:
         """None: an instruction is understood by itself or not."""
@@ -90,7 +85,7 @@ class InstructionTask:
 
     def aggregate(self, metric: Metric, outcomes: Sequence[Outcome]) -> float:
         """No metric here is of the whole corpus."""
-        raise NotImplementedError(metric.name)
+        raise AssertionError(f"{metric.name} is a mean of items, not a figure of the whole set")
 
 
 def _outcome(instruction: Instruction, reply: str) -> Outcome:

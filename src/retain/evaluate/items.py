@@ -50,6 +50,17 @@ class Division:
     num_duplicates: int
 
 
+def limit_notes(limit: int | None, num_available: int) -> list[str]:
+    """What to say where a limit is larger than the data; [] where it is not.
+
+    >>> limit_notes(9, 5)
+    ['limit 9 is larger than the data: all 5 items are scored']
+    """
+    if limit is None or limit <= num_available:
+        return []
+    return [f"limit {limit} is larger than the data: all {num_available} items are scored"]
+
+
 def document_key(document: Any) -> str:
     """The sha256 of a document, the same whatever the order of its fields."""
     text = json.dumps(

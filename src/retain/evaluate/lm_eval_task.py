@@ -17,7 +17,7 @@ from retain.decode.prefix_tree import Answer
 from retain.errors import TaskError
 from retain.evaluate.engine import Pair
 from retain.evaluate.generate import Prompt
-from retain.evaluate.items import Division, Item, divide, document_key, rank
+from retain.evaluate.items import Division, Item, divide, document_key, limit_notes, rank
 from retain.evaluate.lm_eval_load import OTHER_SEED, load_task, quiet, seeded, wrong_gold
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
 from retain.evaluate.task_files import metric_facts
@@ -213,11 +213,7 @@ class LmEvalTask:
     def _note(self, limit: int | None, division: Division) -> None:
         if not division.items:
             raise TaskError(f"{self.name}: no items to score; all {len(self.documents)} are shots")
-        if limit is not None and limit > division.num_available:
-            self.notes.append(
-                f"limit {limit} is larger than the data: "
-                f"all {division.num_available} items are scored"
-            )
+        self.notes += limit_notes(limit, division.num_available)
         if division.num_duplicates:
             self.notes.append(f"{division.num_duplicates} repeated documents are scored once")
 

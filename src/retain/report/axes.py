@@ -35,6 +35,36 @@ def legend_mark(arm: Arm, place: int) -> Markup:
     return element("svg", mark, viewBox="0 0 12 12", class_="key", aria_hidden="true")
 
 
+def drawing(
+    identity: str,
+    title: str,
+    told: str,
+    *content: Markup,
+    height: float = HEIGHT,
+    class_: str = "plot",
+) -> Markup:
+    """A drawing with what a screen reader says of it.
+
+    Args:
+        identity: Of the element, one on the page.
+        title: What it is called.
+        told: The same figures in words.
+        content: What is drawn.
+        height: In units of its width, ``WIDTH``.
+        class_: Of the style sheet.
+    """
+    return element(
+        "svg",
+        element("title", title, id=f"{identity}-title"),
+        element("desc", told, id=f"{identity}-told"),
+        *content,
+        viewBox=f"0 0 {WIDTH} {height:g}",
+        role="img",
+        aria_labelledby=f"{identity}-title {identity}-told",
+        class_=class_,
+    )
+
+
 def axes(x_scale: Scale, y_scale: Scale, x_label: str, y_label: str) -> Markup:
     """Grid, ticks and labels."""
     floor = HEIGHT - BOTTOM

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class
+from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class, drawing
 from retain.report.facts import Curve
 from retain.report.results import Arm
-from retain.report.svg import Scale, element, padded, polyline
+from retain.report.svg import Scale, padded, polyline
 from retain.report.text import number
 
 _MOST_POINTS = 160
@@ -59,16 +59,12 @@ def loss_plot(lines: Sequence[Line], phase: str, identity: str) -> Markup:
         f"{line.name}: {number(line.losses[0])} at first, {number(line.losses[-1])} at last"
         for line in lines
     )
-    return element(
-        "svg",
-        element("title", f"Training loss, phase {phase}", id=f"{identity}-title"),
-        element("desc", told, id=f"{identity}-told"),
+    return drawing(
+        identity,
+        f"Training loss, phase {phase}",
+        told,
         axes(x_scale, y_scale, "optimizer step", "nats per trained token"),
         *drawn,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_labelledby=f"{identity}-title {identity}-told",
-        class_="plot",
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from retain.report.axes import WIDTH
+from retain.report.axes import WIDTH, drawing
 from retain.report.svg import element
 from retain.report.text import number
 
@@ -72,16 +72,14 @@ def head_map(drawn: HeadMap, identity: str) -> Markup:
     ]
     if dots:
         shapes.append(element("path", d="".join(dots), class_="dots"))
-    return element(
-        "svg",
-        element("title", drawn.title, id=f"{identity}-title"),
-        element("desc", told(drawn), id=f"{identity}-told"),
+    return drawing(
+        identity,
+        drawn.title,
+        told(drawn),
         *shapes,
         frame,
         *_numbers(num_layers, num_heads, (width, height), bottom),
-        viewBox=f"0 0 {WIDTH} {bottom + _FLOOR:.0f}",
-        role="img",
-        aria_labelledby=f"{identity}-title {identity}-told",
+        height=bottom + _FLOOR,
         class_="plot heads",
     )
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class
-from retain.report.svg import Scale, element, padded, polyline
+from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class, drawing
+from retain.report.svg import Scale, padded, polyline
 from retain.report.text import number
 
 
@@ -33,16 +33,12 @@ def layer_plot(lines: Sequence[LayerLine], title: str, identity: str) -> Markup:
         ]
         if points:
             drawn.append(polyline(points, f"line {colour_class(line.place)}"))
-    return element(
-        "svg",
-        element("title", title, id=f"{identity}-title"),
-        element("desc", "; ".join(map(_told, lines)), id=f"{identity}-told"),
+    return drawing(
+        identity,
+        title,
+        "; ".join(map(_told, lines)),
         axes(x_scale, y_scale, "layer, from the input", ""),
         *drawn,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_labelledby=f"{identity}-title {identity}-told",
-        class_="plot",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from retain.report.analysis import Analysis
-from retain.report.axes import WIDTH, colour_class
+from retain.report.axes import WIDTH, colour_class, drawing
 from retain.report.facts import Moving
 from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
@@ -127,15 +127,12 @@ def moving_plot(moving: Moving, place: int, identity: str) -> Markup:
         drawn.append(
             element("text", str(layer), x=x, y=height - 8, text_anchor="middle", class_="tick")
         )
-    return element(
-        "svg",
-        element("title", "What moves, layer by layer", id=f"{identity}-title"),
-        element("desc", told(moving), id=f"{identity}-told"),
+    return drawing(
+        identity,
+        "What moves, layer by layer",
+        told(moving),
         element("g", *drawn, class_=colour_class(place)),
-        viewBox=f"0 0 {WIDTH} {height}",
-        role="img",
-        aria_labelledby=f"{identity}-title {identity}-told",
-        class_="plot",
+        height=height,
     )
 
 

@@ -13,6 +13,7 @@ from retain.report.axes import (
     WIDTH,
     axes,
     colour_class,
+    drawing,
     mark_kind,
 )
 from retain.report.planes import Panel, Point
@@ -46,20 +47,16 @@ def plane(panel: Panel, identity: str) -> Markup:
         f"{ends(p.lost_interval)}".rstrip()
         for p in points
     )
-    return element(
-        "svg",
-        element("title", f"{panel.title}: learnt against forgotten", id=f"{identity}-title"),
-        element("desc", told, id=f"{identity}-told"),
+    return drawing(
+        identity,
+        f"{panel.title}: learnt against forgotten",
+        told,
         axes(x_scale, y_scale, panel.learnt_label, "lost"),
         _zero_line(x_scale, y_scale),
         *(_curve(points, x_scale, y_scale) for points in panel.curves),
         *(_path(points, x_scale, y_scale) for points in panel.paths),
         *(_drawn_point(point, x_scale, y_scale) for point in points),
         *_labels(points, x_scale, y_scale),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_labelledby=f"{identity}-title {identity}-told",
-        class_="plot",
     )
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from markupsafe import Markup
 
 from retain.measure.statistics import Interval
-from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class
+from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class, drawing
 from retain.report.results import Arm
 from retain.report.scorebook import MISSING, Floats, ScoreBook, figure, interval
 from retain.report.scores import Checkpoint, TaskKey
 from retain.report.shots import At, Sweep, sweeps
-from retain.report.svg import Scale, element, padded, polyline
+from retain.report.svg import Scale, padded, polyline
 from retain.report.text import number, signed, task_name
 
 BASE = "base"
@@ -113,14 +113,10 @@ def _drawing(name: str, shots: Sequence[int], lines: Sequence[ShotLine], identit
         + ", ".join(f"{number(v)} at {k}" for k, v in zip(shots, line.values, strict=True))
         for line in lines
     )
-    return element(
-        "svg",
-        element("title", f"{name}, by examples in the prompt", id=f"{identity}-title"),
-        element("desc", told, id=f"{identity}-told"),
+    return drawing(
+        identity,
+        f"{name}, by examples in the prompt",
+        told,
         axes(x_scale, y_scale, "examples in the prompt", "score"),
         *drawn,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_labelledby=f"{identity}-title {identity}-told",
-        class_="plot",
     )
