@@ -12,7 +12,7 @@ from retain.embedded import TABLE, describe, identity, lookup, pinned
 from retain.errors import EmbeddedError
 
 DOCS = Path(__file__).parents[2] / "docs" / "embedded.md"
-PACKAGES = {package for entry in TABLE.values() for package in entry.packages}
+PACKAGES = list(dict.fromkeys(p for entry in TABLE.values() for p in entry.packages))
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.label)
