@@ -1,6 +1,6 @@
 """Scoring by lm-evaluation-harness's own Hugging Face model and by ours, side by side.
 
-    python benchmarks/evaluate.py [--items 64] [--rows NAME ...] [--output FILE]
+    python benchmarks/evaluate.py [--items 64] [--rows NAME ...] [--memory] [--output FILE]
 
 Both get the same model object and the same tokens to score, in one process. The harness gets the
 batch size that was fastest in a short sweep. Its work is cut into blocks; between two of them ours
@@ -9,6 +9,9 @@ its share of the operations, over the mean of our two runs beside it. Printed: t
 ratios and a 95 % bootstrap interval, the ratio of arithmetic operations (from token counts;
 attention and head included), our share of the machine's matrix-product rate measured before and
 after, and what differs in the results. Nothing is dropped; a noisy machine shows in the interval.
+
+``--memory`` compares instead the peak of two fresh processes that score the same items, the
+harness at batch size 8, above that of a process that only loads the model.
 """
 
 import argparse
@@ -16,7 +19,10 @@ import json
 import logging
 import platform
 import random
+import resource
 import statistics
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -485,27 +491,68 @@ def _decode_limit(model: Any, products: float, live: int = 32, context: int = 25
     return live / max(by_memory, by_products)
 
 
+# ---------------------------------------------------------------- memory
+
+
+MEMORY_BATCH_SIZE = 8
+
+
+def memory(work: Work, num_items: int) -> dict[str, Any]:
+    """Peak memory in GB of a fresh process each: model alone, the harness, ours."""
+    peaks = {}
+    for who in ("model", "theirs", "ours"):
+        command = [sys.executable, __file__, "--items", str(num_items), "--rows", work.name]
+        command += ["--peak", who]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peaks[who] = float(lines.split()[-1])
+    return {"row": work.name, "batch_size": MEMORY_BATCH_SIZE, "gigabytes": peaks}
+
+
+def score_alone(who: str, work: Work, num_items: int) -> float:
+    """Score by one of the two in this process; its peak in GB."""
+    engine = open_model(work.model, work.dtype)
+    questions, _ = requests_of(engine, work, num_items)
+    requests = [request for question in questions for request in question]
+    theirs = _harness(engine)
+    theirs.batch_size_per_gpu = MEMORY_BATCH_SIZE
+    if who == "theirs":
+        theirs._loglikelihood_tokens(_as_theirs(requests), disable_tqdm=True)
+    elif who == "ours":
+        engine.scorer.loglikelihoods(requests)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
 def main() -> None:
     """Print the table, and write it if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--rows", nargs="*", default=[work.name for work in WORKS])
     parser.add_argument("--no-writing", dest="writing", action="store_false")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--peak", choices=("model", "theirs", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore")
+    works = [work for work in WORKS if work.name in given.rows]
+    if given.peak:
+        print(score_alone(given.peak, works[0], given.items))
+        return
     machine = (
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads; "
         f"torch {version('torch')}, transformers {version('transformers')}, "
         f"lm-eval {version('lm-eval')}; {datetime.now(UTC):%Y-%m-%d}"
     )
+    if given.memory:
+        print(machine, flush=True)
+        for work in works:
+            print(json.dumps(memory(work, given.items)), flush=True)
+        return
     print(machine, line(None), sep="\n", flush=True)
     results = []
-    for work in WORKS:
-        if work.name in given.rows:
-            results.append(measure(work, given.items))
-            print(line(results[-1]), flush=True)
+    for work in works:
+        results.append(measure(work, given.items))
+        print(line(results[-1]), flush=True)
     written = []
     for dtype in ("float32", "bfloat16") if given.writing else ():
         written.append(measure_writing(given.items, dtype))

@@ -9,14 +9,17 @@ fastest of a few batch sizes with accumulation, sequences grouped by length. Rou
 default, TRL tuned, ours; a round's ratio is the time of its TRL steps over the mean of ours around
 them (data loading, set-up and saving are in neither). Printed: median and range of the ratios, the
 largest difference of the losses step by step (TRL's defaults, same order of examples), our tokens
-a second, and the share of the machine's rate of matrix products of the model's width.
+a second, and the share of the machine's rate: the best of square matrix products of 2,048 in the
+training's dtype, timed before and after the row.
 
 ``--clock cpu`` counts the processor time of the process instead of the clock: on a machine with
 other work, and with one thread, it is the steadier of the two.
 
 Rows named ``frozen`` train the upper blocks for three epochs; ours keeps what the frozen ones give,
 and the time it takes to make that is counted. Rows named ``evaluate`` score with and without it.
-The row ``memory`` compares the peak of two fresh processes on a model with a vocabulary of 262,144.
+The row ``saving`` runs a phase with one snapshot and without, and says which part of a minute the
+snapshot costs. The row ``memory`` compares the peak of fresh processes on a model with a vocabulary
+of 262,144.
 """
 
 import argparse
@@ -32,7 +35,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -53,7 +56,7 @@ from retain.model.reference import folder as model_folder
 from retain.steps.step import Step
 from retain.steps.store import Store
 from retain.train import boundary_step, loop, step, trainable_step
-from retain.train.estimate import Phase, measure_rates, training_flops
+from retain.train.estimate import Phase, training_flops
 from retain.train.layers import layers
 
 CLOCKS = {"wall": perf_counter, "cpu": process_time}
@@ -61,6 +64,7 @@ clock = perf_counter
 SMOLLM, GEMMA = "embedded:smollm2-135m-instruct", "embedded:gemma3-270m"
 RATE = 1e-5
 MAX_TOKENS = 512
+SAVE_SECONDS = 60  # between two snapshots, of which the cost of one is a part
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class Ours:
         self.number = 0
         self.choice = self._freeze() if work.frozen else None
 
-    def run(self) -> tuple[list[float], list[float]]:
+    def run(self, save_steps: int = 10**6) -> tuple[list[float], list[float]]:
         """Seconds and loss of every optimizer step; what is made before counts in the first."""
         self.number += 1
         settings = {"precision": self.precision, "seed": self.number}
@@ -165,7 +169,7 @@ class Ours:
                 boundary_step.run(making, base=self.base)
             before = clock() - started
             inputs["boundary"] = kept
-        rest = {"learning_rate": RATE, "lr_scheduler_type": "constant", "save_steps": 10**6}
+        rest = {"learning_rate": RATE, "lr_scheduler_type": "constant", "save_steps": save_steps}
         one = Step("train", "phase", 1, settings | rest, inputs)
         with self.store.begin(one) as making:
             step.run(making, base=self.base)
@@ -308,6 +312,7 @@ def compare(work: Work, rounds: int, steps: int) -> dict[str, Any]:
     default = {"bf16": precision == "bf16"}
     tuned = tuned_options(work, SMOLLM, moving, precision == "bf16")
     ours.run()  # warm
+    rates = [product_rate(precision)]
     ratios: dict[str, list[float]] = {"default": [], "tuned": []}
     spent: list[float] = []
     off = 0.0
@@ -321,6 +326,7 @@ def compare(work: Work, rounds: int, steps: int) -> dict[str, Any]:
         ratios["default"].append(sum(seconds) / mean)
         ratios["tuned"].append(sum(best) / mean)
         off = max(off, *(abs(a - b) for a, b in zip(losses, theirs, strict=True)))
+    rates.append(product_rate(precision))
     shutil.rmtree(ours.root)
     used = sequences(work.data, SMOLLM)[: steps * work.batch]
     tokens = work.epochs * sum(len(one) for one, _ in used)
@@ -332,7 +338,9 @@ def compare(work: Work, rounds: int, steps: int) -> dict[str, Any]:
         "tokens": tokens,
         "trained_tokens": trained,
         "tokens_per_second": tokens / statistics.median(spent),
-        "share_of_rate": _share(work, tokens, trained, statistics.median(spent), moving, precision),
+        "share_of_rate": _operations(work, used, moving, precision)
+        / statistics.median(spent)
+        / statistics.mean(rates),
         "loss_off_by": off,
         "tuned_batch_size": tuned["per_device_train_batch_size"],
         "precision": precision,
@@ -345,27 +353,34 @@ def _spread(values: Sequence[float]) -> list[float]:
     return [statistics.median(values), min(values), max(values)]
 
 
-def _share(
-    work: Work,
-    tokens: int,
-    trained: int,
-    seconds: float,
-    moving: Sequence[str] | None,
-    precision: str,
+def _operations(
+    work: Work, used: Sequence[Tokens], moving: Sequence[str] | None, precision: str
 ) -> float:
-    """Operations of the phase as our own estimate counts them, over what the machine does."""
+    """Floating-point operations of the phase, as our own estimate counts them."""
     facts = describe(SMOLLM)
-    frozen = round(work.frozen * facts.num_layers)
+    tokens = sum(len(one) for one, _ in used)
     phase = Phase(
         num_steps=1,
-        tokens=tokens,
-        trained_tokens=trained,
-        sequence_tokens=tokens / max(1, work.batch),
+        tokens=work.epochs * tokens,
+        trained_tokens=work.epochs * sum(sum(mask) for _, mask in used),
+        sequence_tokens=tokens / len(used),
         precision=precision,
         moving=None if moving is None else set(moving),
-        kept_blocks=frozen,
+        kept_blocks=round(work.frozen * facts.num_layers),
     )
-    return training_flops(facts, phase) / seconds / measure_rates(facts, precision).gflops / 1e9
+    return training_flops(facts, phase)
+
+
+def product_rate(precision: str) -> float:
+    """Operations a second of a matrix product of 2,048, the best of a few."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    one, other = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(8):
+        started = clock()
+        one @ other
+        best = min(best, clock() - started)
+    return 2 * 2048**3 / best
 
 
 def evaluate(name: str, rounds: int) -> dict[str, Any]:
@@ -415,6 +430,30 @@ def evaluate(name: str, rounds: int) -> dict[str, Any]:
     }
 
 
+def saving(rounds: int) -> dict[str, Any]:
+    """What a snapshot of full tuning costs, as a part of a minute; it is written after half."""
+    steps = 12
+    ours = Ours(WORKS[0], steps, SMOLLM, resolve_precision("auto"))
+    ours.run()  # warm
+    parts, plain = [], []
+    for _ in range(rounds):
+        spent = []
+        for save_steps in (10**6, steps // 2 + 1, steps // 2 + 1, 10**6):
+            started = clock()
+            ours.run(save_steps)
+            spent.append(clock() - started)
+        parts.append((spent[1] + spent[2] - spent[0] - spent[3]) / 2 / SAVE_SECONDS)
+        plain.append((spent[0] + spent[3]) / 2)
+    shutil.rmtree(ours.root)
+    return {
+        "row": "saving",
+        "rounds": rounds,
+        "part_of_a_minute": _spread(parts),
+        "seconds_without": statistics.median(plain),
+        "floors": [0.05],
+    }
+
+
 def memory(rounds: int) -> dict[str, Any]:
     """Peak memory of a fresh process each, one optimizer step of 2,048 tokens on Gemma 3 270M."""
     peaks = {}
@@ -454,6 +493,12 @@ def shown(row: dict[str, Any]) -> str:
         sizes = ", ".join(f"{who} {size:.2f} GB" for who, size in row["gigabytes"].items())
         of = f"{row['of_default']:.2f} of default, {row['of_tuned']:.2f} of tuned"
         return f"memory         {of} ({sizes})"
+    if row["row"] == "saving":
+        middle, low, high = row["part_of_a_minute"]
+        return (
+            f"saving         a snapshot a minute takes {middle:.1%} [{low:.1%}, {high:.1%}] "
+            f"(at most 5%; the phase without {row['seconds_without']:.0f} s)"
+        )
     if "uncached" in row:
         return (
             f"{row['row']:14} {ratio('uncached')} of uncached (floor {row['floors'][0]}); "
@@ -470,7 +515,8 @@ def shown(row: dict[str, Any]) -> str:
 def main() -> None:
     """Run the rows and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = [work.name for work in WORKS] + [*EVALUATIONS, "memory"]
+    others = {"saving": saving, "memory": memory}
+    names = [work.name for work in WORKS] + [*EVALUATIONS, *others]
     parser.add_argument("--rows", nargs="+", choices=names, default=names)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
@@ -491,9 +537,10 @@ def main() -> None:
         if work.name in args.rows:
             rows.append(compare(work, args.rounds, args.steps))
             print(shown(rows[-1]), flush=True)
-    for name in (*EVALUATIONS, "memory"):
+    for name in (*EVALUATIONS, *others):
         if name in args.rows:
-            rows.append(memory(1) if name == "memory" else evaluate(name, args.rounds))
+            measure = others.get(name, partial(evaluate, name))
+            rows.append(measure(args.rounds))
             print(shown(rows[-1]), flush=True)
     if args.output:
         args.output.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
