@@ -31,8 +31,8 @@ develop: $(VENV)/.developed  ## and what the tests and checks need
 quickstart: $(VENV)/.installed  ## a real model learns two things; the report says what it forgot
 	$(BIN)/retain run quickstart
 
-test: $(VENV)/.developed  ## every test under twenty seconds, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
+test: $(VENV)/.developed  ## every test under twenty seconds, with coverage, a file of tests to a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered -q
 
 kill-harness: $(VENV)/.developed  ## kills, signals and full disks at every file event of every kind of step
 	$(BIN)/python -m tests.kills.harness

@@ -156,14 +156,15 @@ def test_doctor_says_what_will_be_used(capsys, tmp_path, monkeypatch):
         assert word in out
 
 
-def test_similarity_compares_every_pair(capsys, tmp_path, tiny_model_folder):
+def test_similarity_compares_every_pair(capsys, tmp_path, monkeypatch, tiny_model_folder):
+    monkeypatch.chdir(tmp_path)
     for name, text in (("a", "the cat sat"), ("b", "the dog ran to the sea"), ("c", "मेरो नाम")):
         rows = (f'{{"prompt": "say {n}", "completion": "{text} {n}"}}\n' for n in range(4))
         (tmp_path / f"{name}.jsonl").write_text("".join(rows))
-    paths = [str(tmp_path / f"{name}.jsonl") for name in "abc"]
+    paths = [f"{name}.jsonl" for name in "abc"]
     assert run("data", "similarity", *paths) == 0
     text = capsys.readouterr().out
-    assert len(re.findall(r"^\S+[abc]\.jsonl +\S+[abc]\.jsonl", text, re.MULTILINE)) == 3
+    assert len(re.findall(r"^[abc]\.jsonl +[abc]\.jsonl", text, re.MULTILINE)) == 3
     assert "DES by hashed character n-grams" in text
     assert run("data", "similarity", *paths, "--model", str(tiny_model_folder)) == 0
     assert "DES by mean hidden states of" in capsys.readouterr().out
