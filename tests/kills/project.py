@@ -42,7 +42,7 @@ EVERY_KIND = {
             "train": TRAIN | {"objective": "pretrain", "max_steps": 4, "batch_size": 4},
         },
     ],
-    "evaluate": {"tasks": ["phases"], "limit": 12, "probes": ["drift"]},
+    "evaluate": {"tasks": ["phases"], "limit": 12, "probes": ["drift"], "during_phase": 1},
     "arms": {
         "none": [],
         "replay": [{"method": "experience_replay", "share": 0.2}],
