@@ -111,6 +111,18 @@ def test_a_file_that_fits_no_format_is_one_fault(tmp_path, write_jsonl):
         list(read({"source": str(tmp_path), "format": "txt"}))
 
 
+def test_columns_of_other_names_are_said_in_the_recipe(tmp_path, write_jsonl):
+    row = {"frage": "2 + 2?", "antwort": "4", "prompt": "no"}
+    path = write_jsonl(tmp_path / "a.jsonl", [row, {"frage": "3 + 3?"}])
+    named = {"source": str(path), "columns": {"prompt": "frage", "completion": "antwort"}}
+    found, fault = read(named)
+    assert [message["content"] for message in found.example.messages] == ["2 + 2?", "4"]
+    assert (fault.where, fault.kind) == ("a.jsonl:2", "missing column")
+    assert "`antwort`, which is to be `completion`, is not there; columns: frage" in fault.text
+    (without,) = read(str(path))
+    assert "`columns: {prompt: NAME, completion: NAME}` says what yours are called" in without.text
+
+
 def test_equal_content_is_kept_once(tmp_path, write_jsonl):
     path = write_jsonl(tmp_path / "a.jsonl", [*TEXTS, *TEXTS[:4]])
     loaded = load(str(path))

@@ -59,7 +59,34 @@ def recognise(columns: Iterable[str], format: str | None = None) -> str:
             f"say which, such as `format: {fits[0]}`"
         )
     known = "; ".join(f"{name}: {' + '.join(required)}" for name, (required, _) in FORMATS.items())
-    raise DataError(f"the columns ({listed}) fit no known format. Known: {known}")
+    raise DataError(
+        f"the columns ({listed}) fit no known format. Known: {known}. "
+        "In a recipe, `columns: {prompt: NAME, completion: NAME}` says what yours are called"
+    )
+
+
+def renamed(values: Values, columns: Mapping[str, str]) -> dict[str, Any]:
+    """A row under a format's own names.
+
+    Args:
+        values: The row.
+        columns: The row's name of each column that it calls otherwise; a column that another is
+            renamed over is left out.
+
+    Raises:
+        BadRow: If the row has no such column.
+
+    >>> renamed({"frage": "2 + 2?", "prompt": "old"}, {"prompt": "frage"})
+    {'prompt': '2 + 2?'}
+    """
+    for name, own in columns.items():
+        if own not in values:
+            there = ", ".join(map(str, values)) or "none"
+            text = f"`{own}`, which is to be `{name}`, is not there; columns: {there}"
+            raise BadRow("missing column", text)
+    taken = {*columns, *columns.values()}
+    rest = {name: value for name, value in values.items() if name not in taken}
+    return rest | {name: values[own] for name, own in columns.items()}
 
 
 def convert(values: Values, format: str, source: str, item_column: str = "item") -> Example:

@@ -17,7 +17,7 @@ from retain.data import hub
 from retain.data.example import Example
 from retain.data.fault import BadRow, Fault, without_faults
 from retain.data.files import READERS, Row, read_file
-from retain.data.formats import convert, other_side, recognise
+from retain.data.formats import convert, other_side, recognise, renamed
 from retain.errors import DataError
 from retain.steps.fingerprint import sha256_file
 
@@ -42,6 +42,7 @@ class Source:
         share: Part of the final mix, 0..1; None takes the source as it is.
         loss_weight: ``by_token``, ``by_example`` or ``match_share``.
         parallel: Column with the same in another language; None leaves pairs alone.
+        columns: What the rows call the columns of a format, for those they call otherwise.
         item_column: Column that says which rows belong together.
     """
 
@@ -52,6 +53,7 @@ class Source:
     share: float | None = None
     loss_weight: str | None = None
     parallel: str | None = None
+    columns: Mapping[str, str] | None = None
     item_column: str = "item"
 
     @property
@@ -198,6 +200,12 @@ class _FileReader:
         self.file_split = stem if stem in SPLIT_NAMES else ""
 
     def take(self, row: Row) -> Iterator[Found | Fault]:
+        if self.source.columns:
+            try:
+                row = replace(row, values=renamed(row.values, self.source.columns))
+            except BadRow as error:
+                yield Fault(row.where, error.kind, error.text)
+                return
         if self.format is None:
             if len(self.waiting) == NUM_ROWS_TO_RECOGNISE:
                 return

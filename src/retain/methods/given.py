@@ -43,6 +43,8 @@ class Source(BaseModel):
     """One of the known formats; none recognises it by the columns."""
     parallel: str | None = None
     """A column with the same in another language, for replay by `select: parallel`."""
+    columns: dict[str, str] | None = Field(default=None, min_length=1)
+    """What the file calls a format's columns, such as `{prompt: question, completion: reply}`."""
 
 
 def _sources(data: Any) -> Any:

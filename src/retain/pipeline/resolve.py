@@ -57,7 +57,7 @@ class Resolved:
 
     def source_settings(self, source: Source) -> dict[str, Any]:
         """What of a source is a setting: all but where it lies."""
-        kept = ("split", "format", "sample", "share", "loss_weight", "parallel")
+        kept = ("split", "format", "sample", "share", "loss_weight", "parallel", "columns")
         values = {key: getattr(source, key) for key in kept}
         return {key: value for key, value in values.items() if value is not None}
 
