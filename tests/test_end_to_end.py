@@ -156,6 +156,14 @@ def test_again_recomputes_nothing_and_writes_the_same_bytes(project):
     assert {p: p.read_bytes() for p in before} == before
 
 
+def test_again_loads_no_library_of_models(project):
+    command = [sys.executable, "-X", "importtime", "-m", "retain", "run", "own.yaml"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in found.stderr.splitlines()}
+    assert "retain.report.collect" in loaded
+    assert not loaded & {"torch", "transformers", "peft", "datasets", "lm_eval"}
+
+
 def test_a_changed_value_recomputes_what_depends_on_it_and_explain_names_it(project):
     outcome = api.run("own.yaml", ["phases.text.train.learning_rate=2e-3"])
     events = map(json.loads, (outcome.folder / "journal.jsonl").read_text().splitlines())

@@ -134,7 +134,7 @@ def _scored(tasks: Sequence[str]) -> list[str]:
 def _without(path: Path, scored: Sequence[str]) -> int:
     """Take lines out of a corpus that give one of these texts away; how many."""
     from retain.rehearse.leaks import Leaks
-    from retain.rehearse.step import written_of
+    from retain.rehearse.written import written_of
 
     if not scored:
         return 0

@@ -1,16 +1,19 @@
 """From tokens to hidden states to logits, in two steps, by the model's own code.
 
-The trunk runs once; the head runs on the scored positions alone, a chunk at a time. Caps, scales
-and ties of the head are the model's own: its forward runs with the trunk's output put in its place.
+The trunk runs once; the head runs on the chosen positions alone, a chunk at a time. Caps, scales
+and ties of the head are the model's own, whatever its family: a shallow copy of the model runs,
+whose trunk hands back the states that it is given.
 
 Shapes: B sequences, L tokens, N chosen positions, D width, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from retain.model.adapters import plain
 from retain.model.attention import tree_attention
@@ -20,8 +23,55 @@ from retain.model.states import Kept, Sink
 CHUNK_BYTES = 16 * 2**20  # logits of one chunk in fp32: 341 positions at SmolLM2's vocabulary
 
 
+class _States(BaseModelOutputWithPast):  # type: ignore[misc]  # transformers has no types
+    """A trunk's answer; what a family adds to it (router logits, ...) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class Given(torch.nn.Module):
+    """Stands where the trunk was, and hands back the states [N, D] it was given."""
+
+    states: torch.Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> _States:
+        """The states as an answer, whatever is asked."""
+        assert self.states is not None
+        return _States(last_hidden_state=self.states[None])
+
+
+def take_apart(model: Any) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
+    """The trunk of a causal language model, and its head: states [N, D] to logits [N, V].
+
+    Logits have the dtype that the model gives them.
+
+    Raises:
+        TypeError: If the model has no trunk of its own.
+    """
+    model = plain(model)
+    name = model.base_model_prefix
+    trunk = model._modules.get(name)
+    if trunk is None:
+        raise TypeError(f"{type(model).__name__} has no trunk apart from its head")
+    given = Given()
+    apart = copy.copy(model)
+    apart._modules = {**model._modules, name: given}
+
+    def head(states_ND: torch.Tensor) -> torch.Tensor:
+        given.states = states_ND
+        try:
+            logits: torch.Tensor = apart(input_ids=None, use_cache=False).logits
+        finally:
+            given.states = None
+        return logits[0]
+
+    return trunk, head
+
+
 class Head:
-    """A causal language model taken apart into trunk and head.
+    """A causal language model taken apart into trunk and head, for scoring.
 
     Raises:
         TypeError: If the model has no trunk of its own.
@@ -29,16 +79,13 @@ class Head:
 
     def __init__(self, model: Any) -> None:
         self.model = plain(model)
-        self.trunk = self.model.base_model
-        if self.trunk is self.model:
-            raise TypeError(f"{type(self.model).__name__} has no trunk apart from its head")
+        self.trunk, self._head = take_apart(model)
         self.chunk_length = chunk_length(self.model.config.get_text_config().vocab_size)
-        self._output: Any = None
 
     def hidden(self, **inputs: Any) -> torch.Tensor:
         """Hidden states [B, L, D] that the head would read."""
-        self._output = self.trunk(use_cache=False, return_dict=True, **inputs)
-        states: torch.Tensor = self._output.last_hidden_state
+        output = self.trunk(use_cache=False, return_dict=True, **inputs)
+        states: torch.Tensor = output.last_hidden_state
         return states
 
     def row(
@@ -60,22 +107,7 @@ class Head:
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Logits [N, V] in fp32 of states that ``hidden`` gave."""
-        with self._trunk_gives(hidden_ND.unsqueeze(0)):
-            placeholder = torch.zeros(1, len(hidden_ND), dtype=torch.long, device=hidden_ND.device)
-            logits: torch.Tensor = self.model(input_ids=placeholder).logits[0]
-        return logits.float()
-
-    @contextmanager
-    def _trunk_gives(self, hidden: torch.Tensor) -> Iterator[None]:
-        output = type(self._output)(last_hidden_state=hidden)
-        before = vars(self.trunk).get("forward")
-        self.trunk.forward = lambda *_, **__: output
-        try:
-            yield
-        finally:
-            del self.trunk.forward
-            if before is not None:
-                self.trunk.forward = before
+        return self._head(hidden_ND).float()
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def sift(work: Work, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """
     from retain.data.example import Example, dumps
     from retain.rehearse.leaks import Leaks
-    from retain.rehearse.step import written_of
+    from retain.rehearse.written import written_of
 
     phases = [role for role in work.step.inputs if role != "written"]
     leaks = Leaks(text for _, text in _scored(work, phases, tasks))

@@ -6,7 +6,7 @@ Output: ``corpus.jsonl``, a document with its origin a line; ``facts.json``.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -23,9 +23,10 @@ from retain.rehearse.diversity import report
 from retain.rehearse.grow import Grower, Grown, Progress
 from retain.rehearse.log import Log
 from retain.rehearse.pen import ModelPen
+from retain.rehearse.written import CORPUS, FACTS
 from retain.steps.work import Work
 
-CORPUS, FACTS, LOG = "corpus.jsonl", "facts.json", "log.jsonl"
+LOG = "log.jsonl"
 MODEL = "model"
 
 
@@ -115,12 +116,6 @@ class Writing:
                 row = document.row(model=self.model, seed=self.seed)
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
         return facts_of(grown) | {"notes": [*grown.notes, *writer.notes]}
-
-
-def written_of(row: Mapping[str, Any]) -> str:
-    """What the model wrote of a line of a corpus."""
-    messages = row.get("messages", [])[row["num_given"] :]
-    return "\n".join(message["content"] for message in messages) or str(row.get("text", ""))
 
 
 def facts_of(grown: Grown) -> dict[str, Any]:

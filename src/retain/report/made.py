@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from retain.pipeline.graph import Graph
-from retain.rehearse.step import CORPUS, FACTS, written_of
+from retain.rehearse.written import CORPUS, FACTS, written_of
 from retain.report.facts import Corpus, Cost, Made
 from retain.steps.step import Step
 from retain.steps.store import Store

@@ -2,14 +2,12 @@
 
 Sequences lie end to end in one row and do not see each other (``retain.model.attention``). The
 head is applied to the positions that predict a trained token, in chunks; that takes the decoder
-and the head apart, which is done without knowing the family: a shallow copy of the model whose
-decoder hands back states that it is given. Both are checked when training starts, against
-the model called plainly on one sequence; where they disagree, the plain way is taken.
+and the head apart (``retain.model.head``). Both are checked when training starts, against the
+model called plainly on one sequence; where they disagree, the plain way is taken.
 
 Shapes: T tokens of a row, R positions that predict a trained token, D width, V vocabulary.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,14 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from retain.errors import ModelError
 from retain.methods.given import Batch
-from retain.model.adapters import plain
 from retain.model.attention import tree_attention
 from retain.model.boundary import Boundary
 from retain.model.exact import multiplied_in_float32
+from retain.model.head import take_apart
 from retain.model.layout import Layout
 from retain.model.rotary import forget_rows, rowwise_from
 from retain.train.stream import Row, micro_batches
@@ -39,25 +36,6 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4  # of a log-probability, float32
 CHECK_TOKENS = (5, 23, 11)
 Head = Callable[[Tensor], Tensor]
-
-
-class _States(BaseModelOutputWithPast):  # type: ignore[misc]  # transformers has no types
-    """A decoder's answer; what a family adds to it (router logits, ...) is None."""
-
-    def __getattr__(self, name: str) -> None:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-
-class Given(torch.nn.Module):
-    """Stands where the decoder was, and hands back the states it was given."""
-
-    states: Tensor | None = None  # T D
-
-    def forward(self, *args: Any, **kwargs: Any) -> _States:
-        """The states as an answer, whatever is asked."""
-        assert self.states is not None
-        return _States(last_hidden_state=self.states[None])
 
 
 @dataclass(frozen=True)
@@ -187,24 +165,10 @@ def _first_that_agrees(model: Any, longest_tokens: int) -> Forward:
 
 
 def _take_apart(model: Any) -> tuple[Any, Head]:
-    model = plain(model)
-    name = model.base_model_prefix
-    decoder = getattr(model, name, None)
-    if decoder is None or decoder is model or name not in model._modules:
-        raise ModelError(f"{type(model).__name__}: no decoder below its head was found")
-    given = Given()
-    head_model = copy.copy(model)
-    head_model._modules = {**model._modules, name: given}
-
-    def head(states_RD: Tensor) -> Tensor:
-        given.states = states_RD
-        try:
-            logits: Tensor = head_model(input_ids=None, use_cache=False).logits
-        finally:
-            given.states = None
-        return logits[0]
-
-    return decoder, head
+    try:
+        return take_apart(model)
+    except TypeError as error:
+        raise ModelError(f"{error}: it cannot be trained here") from error
 
 
 def _takes_positions(forward: Forward) -> bool:

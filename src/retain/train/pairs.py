@@ -24,7 +24,8 @@ from retain.errors import ModelError
 from retain.methods.given import Batch
 from retain.model.adapters import plain
 from retain.model.exact import multiplied_in_float32
-from retain.train.forward import TOLERANCE, Forward, Given, Head
+from retain.model.head import Given
+from retain.train.forward import TOLERANCE, Forward, Head
 from retain.train.stream import Row
 
 CHECK_TOKENS = ((5, 3), (23, 11), (2, 17))  # of encoder and decoder
