@@ -54,16 +54,21 @@ AllowGguf = Annotated[
 AcceptOld = Annotated[
     bool, typer.Option("--accept-old", help="Reuse steps that an older version of retain made.")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", help="Steps at once, each in a process of its own."),
+]
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - each is an option of the command
     recipe: RecipeName,
     overrides: Overrides = None,
     runs: Runs = RUNS,
     accept_old: AcceptOld = False,
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
+    jobs: Jobs = None,
 ) -> None:
     """Do whatever is not done yet, then write the report."""
     from retain import api
@@ -76,6 +81,7 @@ def run(
             trust_remote_code=trust_remote_code, allow_gguf=allow_gguf, accept_old=accept_old
         ),
         show=True,
+        jobs=jobs,
     )
     if outcome.failed_gates:
         raise GateFailed("\n".join(outcome.failed_gates))

@@ -55,7 +55,7 @@ def plain(text: str) -> str:
 
 
 class Watch:
-    """Shows the running step with a bar and the time left; a line for each that is done."""
+    """Shows each running step with a bar and the time left; a line for each that is done."""
 
     def __init__(self) -> None:
         self.console = console()
@@ -72,7 +72,7 @@ class Watch:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self._bar: TaskID | None = None
+        self._bar_of: dict[Step, TaskID] = {}
         self._reused = 0
 
     def __enter__(self) -> "Watch":
@@ -90,20 +90,18 @@ class Watch:
     def start(self, step: Step, position: int, total: int) -> None:
         """A step begins."""
         label = f"{position}/{total} {step.kind} {step.name}"
-        self._bar = self._bars.add_task(label, total=None, unit="", text="")
+        self._bar_of[step] = self._bars.add_task(label, total=None, unit="", text="")
 
     def progress(self, step: Step, done: float, total: float, text: str, unit: str) -> None:
-        """The running step moved on."""
-        if self._bar is not None:
-            self._bars.update(
-                self._bar, completed=done, total=total or None, unit=unit, text=escape(plain(text))
-            )
+        """A running step moved on."""
+        if step in self._bar_of:
+            bar, shown = self._bar_of[step], escape(plain(text))
+            self._bars.update(bar, completed=done, total=total or None, unit=unit, text=shown)
 
     def done(self, step: Step, outcome: Outcome, seconds: float) -> None:
         """A step ended."""
-        if self._bar is not None:
-            self._bars.remove_task(self._bar)
-            self._bar = None
+        if step in self._bar_of:
+            self._bars.remove_task(self._bar_of.pop(step))
         if outcome == "reused":
             self._reused += 1
             return

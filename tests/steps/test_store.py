@@ -298,3 +298,20 @@ def test_stop_progress_and_events_reach_the_step(store, data_step, journal):
 
     assert moves == [(1, 2, "loss 3", "steps")]
     assert read_journal(journal.path)[0]["step"] == data_step.folder
+
+
+def test_what_two_find_damaged_at_once_is_set_aside_once(store, data_step, finish, monkeypatch):
+    finish(data_step)
+    (store.path(data_step) / "a.txt").write_text("?")
+    other, faults = Store(store.root), Store._damaged
+
+    def both(self, step, found):
+        if self is store:
+            monkeypatch.setattr(Store, "_damaged", faults)
+            with pytest.raises(DamagedStepError, match="was set aside as"):
+                other.open(step)
+        return faults(self, step, found)
+
+    monkeypatch.setattr(Store, "_damaged", both)
+    with pytest.raises(DamagedStepError, match="Another process set it aside"):
+        store.open(data_step)

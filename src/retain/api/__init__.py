@@ -8,14 +8,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retain.api.compare import compare
 from retain.api.export import export
 from retain.api.look import check_data, doctor, list_steps, show_data, tokenizer_of
-from retain.api.lost import can_go_on, failure
+from retain.api.lost import failure
 from retain.api.prepared import (
     RUNS,
     STEPS,
@@ -27,11 +26,10 @@ from retain.api.prepared import (
 from retain.api.rehearse import rehearse
 from retain.api.report import report, write_reports
 from retain.api.similarity import show_similarity
+from retain.api.where import Where, carry_out_where
 from retain.errors import StoreError, TaskError
-from retain.execute import Listener, Quiet, carry_out, own_run, run_folder
-from retain.pipeline.runners import Runners
+from retain.execute import Listener, Quiet, own_run, run_folder
 from retain.recipe import Recipe
-from retain.steps.journal import Journal
 from retain.steps.step import Step
 from retain.steps.store import Store
 
@@ -95,6 +93,7 @@ def run(
     runs: str | Path = RUNS,
     options: Options | None = None,
     show: bool = False,
+    jobs: int | None = None,
 ) -> Outcome:
     """Do whatever of a recipe is not done yet, then write its report.
 
@@ -104,26 +103,22 @@ def run(
         runs: The folder that holds runs and their steps.
         options: What is allowed beyond the usual.
         show: Print progress and the result, as the command line does.
+        jobs: How many steps at once, each in a process of its own; None: one after the other in
+            this process.
 
     Raises:
         RetainError: With what is wrong and what to do; what is finished stays. Where steps of some
             arms failed, the others are finished and reported first.
         Interrupted: After a signal; the same call goes on.
     """
+    where = Where(jobs=jobs)
     prepared = prepare(recipe, overrides, Path(runs), options)
     folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
     with own_run(folder):
         prepared.write_head(folder)
         prepared.get_ready(show=show)
         with _watch(show) as listener:
-            summary = carry_out(
-                prepared.graph.steps,
-                prepared.store,
-                run=Runners(prepared.resolved, prepared.graph),
-                journal=Journal(folder / "journal.jsonl"),
-                listener=listener,
-                goes_on=partial(can_go_on, prepared.graph),
-            )
+            summary = carry_out_where(where, prepared, options, listener)
         with prepared.store.in_use():
             verdicts, gates = write_reports(prepared, folder, summary.failed, show=show)
     if summary.failed:

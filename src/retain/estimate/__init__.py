@@ -7,23 +7,23 @@ before is not in them.
 """
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from retain.estimate.choice import foreseen
-from retain.estimate.known import SIFT, Known, without_corpora
+from retain.estimate.known import Known, without_corpora
 from retain.estimate.lines import Lines
+from retain.estimate.needs import Needs
 from retain.estimate.plan import Line, Plan, Visible
+from retain.estimate.rows import rows_of_steps
 from retain.execute import carry_out
 from retain.measure.statistics import planned_visible_change
-from retain.pipeline.graph import Graph, Row
+from retain.pipeline.graph import Graph
 from retain.pipeline.resolve import Resolved
 from retain.pipeline.runners import Runners
 from retain.steps.journal import Journal
-from retain.steps.step import Step
 from retain.steps.store import Store
 
-__all__ = ["Line", "Plan", "Visible", "foreseen", "make_plan"]
+__all__ = ["Line", "Needs", "Plan", "Visible", "foreseen", "make_plan"]
 
 
 def make_plan(resolved: Resolved, graph: Graph, store: Store) -> Plan:
@@ -49,7 +49,7 @@ def _prepare(known: Known, folder: Path) -> None:
 
 
 def _plan(known: Known) -> Plan:
-    row_of = {step: row for row in known.graph.rows for step in _steps_of(row)}
+    row_of = rows_of_steps(known.graph)
     maker = Lines(known)
     lines = [
         Line(step=step, is_cached=True)
@@ -71,14 +71,3 @@ def _plan(known: Known) -> Plan:
             if num_items
         },
     )
-
-
-def _steps_of(row: Row) -> Iterator[Step]:
-    corpora = [one for one in row.mix.inputs.values() if one.kind == SIFT] if row.mix else []
-    written = [one.inputs["written"] for one in corpora]
-    inside = [step for one in row.inside for step in one.values()]
-    for step in (row.train, row.model, *written, *row.evaluations.values(), *inside):
-        if step is not None:
-            yield step
-        if step is not None and "boundary" in step.inputs:
-            yield step.inputs["boundary"]

@@ -1,7 +1,8 @@
 """What each step of a plan will take."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retain.estimate.known import Known
 from retain.estimate.plan import Line
@@ -13,7 +14,7 @@ from retain.steps.step import Step
 
 if TYPE_CHECKING:
     from retain.model.facts import Facts
-    from retain.train.estimate import Cost, Rates
+    from retain.train.estimate import Cost, Phase, Rates
 
 OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0, "probe": 10.0}
 """Beside the arithmetic: opening a model, saving it, loading lm-eval."""
@@ -58,43 +59,54 @@ class Lines:
 
     def train(self, step: Step, row: Row) -> Line:
         """A phase: from its mix, the parameters that move, and the probe."""
-        from retain.train.estimate import Phase, training_cost
-        from retain.train.plan import LARGEST_TOKENS
+        from retain.train.estimate import training_cost
 
         assert row.mix is not None
-        assert row.planned is not None
-        mix = self.known.mix_facts(row.mix)
         facts, precision = self.known.facts(row), step.settings["precision"]
+        phase = self.phase(step, row, self.known.mix_facts(row.mix))
+        cost: Cost = training_cost(facts, phase, self.known.rate(facts, precision))
+        self.snapshot_bytes = max(self.snapshot_bytes, cost.snapshot_bytes)
+        self.copy_bytes = max(self.copy_bytes, cost.copy_bytes)
+        names = facts.places if phase.moving is None else phase.moving
+        return Line(
+            step=step,
+            is_cached=False,
+            tokens=phase.tokens,
+            trained_tokens=phase.trained_tokens,
+            trainable_parameters=phase.adapter_parameters
+            or sum(facts.places[name].size for name in names),
+            seconds=cost.seconds + OVERHEAD_SECONDS["train"],
+            memory_bytes=cost.memory_bytes,
+            disk_bytes=cost.disk_bytes * (1 + step.settings.get("during_phase", 0)),
+        )
+
+    def phase(self, step: Step, row: Row, mix: Mapping[str, Any]) -> "Phase":
+        """The size of a phase.
+
+        Args:
+            step: A train step.
+            row: Where it stands.
+            mix: Facts of its mix.
+        """
+        from retain.train.estimate import Phase
+        from retain.train.plan import LARGEST_TOKENS
+
+        assert row.planned is not None
+        facts = self.known.facts(row)
         adapter_parameters = self.known.adapter_parameters(step, row)
-        moving = self.known.moving(step, facts) if not adapter_parameters else set()
-        phase = Phase(
+        return Phase(
             num_steps=mix["num_steps"],
             tokens=mix["num_tokens"],
             trained_tokens=mix["trained_tokens"],
             sequence_tokens=mix["num_tokens"] / max(1, mix["num_examples"]),
-            precision=precision,
-            moving=moving,
+            precision=step.settings["precision"],
+            moving=self.known.moving(step, facts) if not adapter_parameters else set(),
             recomputed=step.settings["gradient_checkpointing"],
             micro_batch_tokens=max(LARGEST_TOKENS["cpu"], row.planned.train.max_length),
             adapter_parameters=adapter_parameters,
             quantised=step.settings["tuning"] == "qlora",
             moment_bytes=2.0 if step.settings.get("optimizer") == "adamw_8bit" else 8.0,
             kept_blocks=self.known.kept_blocks(step, row),
-        )
-        cost: Cost = training_cost(facts, phase, self.known.rate(facts, precision))
-        self.snapshot_bytes = max(self.snapshot_bytes, cost.snapshot_bytes)
-        self.copy_bytes = max(self.copy_bytes, cost.copy_bytes)
-        names = facts.places if moving is None else moving
-        return Line(
-            step=step,
-            is_cached=False,
-            tokens=phase.tokens,
-            trained_tokens=phase.trained_tokens,
-            trainable_parameters=adapter_parameters
-            or sum(facts.places[name].size for name in names),
-            seconds=cost.seconds + OVERHEAD_SECONDS["train"],
-            memory_bytes=cost.memory_bytes,
-            disk_bytes=cost.disk_bytes * (1 + step.settings.get("during_phase", 0)),
         )
 
     def boundary(self, step: Step, row: Row) -> Line:
@@ -122,7 +134,7 @@ class Lines:
             is_cached=False,
             tokens=tokens if part else 0,
             seconds=seconds + OVERHEAD_SECONDS["evaluate"],
-            memory_bytes=4 * facts.num_parameters + 10**9,
+            memory_bytes=reading_bytes(facts),
             disk_bytes=size_bytes(tokens, facts.hidden_size, stored) if part else 0,
         )
 
@@ -139,7 +151,7 @@ class Lines:
             is_cached=False,
             tokens=2 * kept,
             seconds=2 * kept * per_token / AT_A_TIME + OVERHEAD_SECONDS["evaluate"],
-            memory_bytes=4 * facts.num_parameters + 10**9,
+            memory_bytes=reading_bytes(facts),
             disk_bytes=10 * kept,
         )
 
@@ -162,13 +174,18 @@ class Lines:
             is_cached=False,
             tokens=tokens,
             seconds=seconds + OVERHEAD_SECONDS["evaluate"],
-            memory_bytes=4 * facts.num_parameters + 10**9,
+            memory_bytes=reading_bytes(facts),
         )
 
     def task_boundary(self, step: Step, row: Row) -> Line:
         """What frozen blocks make of a task: their forward pass, and the states on disk."""
         tokens = self.tasks.of(step).read * len(step.settings["num_fewshot"])
         return self.states(step, row, tokens, self.known.part_below(step, row))
+
+
+def reading_bytes(facts: "Facts") -> int:
+    """Memory of a step that reads a model and does not train it."""
+    return 4 * facts.num_parameters + 10**9
 
 
 def _seconds_per_token(facts: "Facts", rates: "Rates") -> float:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-import torch
 
 CPU_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -40,6 +39,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(RuntimeError("shapes do not match"))
     False
     """
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in CPU_WORDS)

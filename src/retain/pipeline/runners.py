@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from retain.errors import DataError, RecipeError
 from retain.methods import from_spec
@@ -17,6 +17,7 @@ from retain.methods.given import Past
 from retain.pipeline.graph import Graph
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
+from retain.steps.step import Step
 from retain.steps.work import Figures, Work
 from retain.train.card import CardFacts
 from retain.train.checkpoints import folder_of
@@ -24,17 +25,25 @@ from retain.train.tracker import tracking
 
 TRACKING = "tracking"
 MODEL = "model"
+V = TypeVar("V")
 
 
 class Runners:
-    """Carries out any step of one graph; call it with the step's ``Work``."""
+    """Carries out any step of one graph; call it with the step's ``Work``.
+
+    It holds no steps, so that it can be sent to another process.
+    """
 
     def __init__(self, resolved: Resolved, graph: Graph) -> None:
-        self._resolved = resolved
-        self._graph = graph
+        self._name = resolved.recipe.name
+        self._tasks = dict(resolved.tasks)
         self._references = {
             identity["sha256"]: place for place, identity in resolved.models.items()
         }
+        self._sources = _by_fingerprint(graph.sources)
+        self._save_steps = _by_fingerprint(graph.save_steps)
+        self._report_to = _by_fingerprint(graph.report_to)
+        self._cards = _by_fingerprint(graph.cards)
 
     def __call__(self, work: Work) -> None:
         """Do the step."""
@@ -43,7 +52,7 @@ class Runners:
         run = getattr(import_module(module), name)
         match kind:
             case "data":
-                run(work, sources=self._graph.sources[work.step])
+                run(work, sources=self._sources[work.step.fingerprint])
             case "mix":
                 from retain.model.auto_class import has_encoder
 
@@ -56,7 +65,7 @@ class Runners:
                         work,
                         base=self._base(work),
                         methods=methods_of(work),
-                        save_steps=self._graph.save_steps[work.step],
+                        save_steps=self._save_steps[work.step.fingerprint],
                         card=self._card(work),
                     )
             case "boundary" | "probe":
@@ -79,10 +88,10 @@ class Runners:
                 run(work, model_folder=self._model(work), corpus=method.rehearse(past))
             case "evaluate" | "task_boundary":
                 data = work.input("data") if "data" in work.step.inputs else None
-                spec = self._resolved.tasks[work.step.settings["task"]["name"]]
+                spec = self._tasks[work.step.settings["task"]["name"]]
                 run(work, model_folder=self._model(work), data_folder=data, spec=spec)
             case "leak" | "sift":
-                run(work, self._resolved.tasks)
+                run(work, self._tasks)
             case _:
                 raise AssertionError(f"no runner for steps of kind {kind}")
 
@@ -95,12 +104,12 @@ class Runners:
 
     def _tracking(self, work: Work) -> AbstractContextManager[Figures | None]:
         """The tracker of a train step; its files lie beside the store, in the run's folder."""
-        name = self._resolved.recipe.name
-        folder = work.store.root.parent / name / TRACKING
-        return tracking(self._graph.report_to[work.step], name, work.step, folder)
+        folder = work.store.root.parent / self._name / TRACKING
+        report_to = self._report_to[work.step.fingerprint]
+        return tracking(report_to, self._name, work.step, folder)
 
     def _card(self, work: Work) -> CardFacts:
-        card = self._graph.cards[work.step]
+        card = self._cards[work.step.fingerprint]
         return CardFacts(card.base, tuple(method.entry() for method in card.methods))
 
     def _check_length(self, work: Work) -> None:
@@ -125,6 +134,10 @@ class Runners:
             return self._base(work)
         place = work.step.settings.get("checkpoint")
         return work.input("model", MODEL if place is None else folder_of(place))
+
+
+def _by_fingerprint(found: Mapping[Step, V]) -> dict[str, V]:
+    return {step.fingerprint: value for step, value in found.items()}
 
 
 def methods_of(work: Work) -> Sequence[Method]:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import sys
+import traceback
 
 
 def give_back_memory() -> None:
@@ -14,3 +15,10 @@ def give_back_memory() -> None:
     gc.collect()
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
+
+
+def let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error and its causes hold: a model may be in them."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

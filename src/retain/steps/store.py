@@ -292,7 +292,9 @@ class Store:
         folder = self.path(step)
         try:
             where = f"It was set aside as {self.set_aside(folder)}"
-        except FileNotFoundError:
+        except StoreError:
+            if folder.exists():
+                raise
             where = "Another process set it aside"
         return DamagedStepError(
             step,

@@ -126,11 +126,16 @@ def training_cost(facts: Facts, phase: Phase, rates: Rates) -> Cost:
     weights = 4 * (phase.adapter_parameters or facts.num_parameters)
     return Cost(
         seconds=training_flops(facts, phase) / rate + traffic,
-        memory_bytes=int(_memory_bytes(facts, phase, moving)),
+        memory_bytes=training_memory_bytes(facts, phase),
         disk_bytes=int(weights + TOKENIZER_BYTES),
         snapshot_bytes=int(3 * (4 + phase.moment_bytes) * num_moving),
         copy_bytes=int((4 + phase.moment_bytes) * num_moving),
     )
+
+
+def training_memory_bytes(facts: Facts, phase: Phase) -> int:
+    """The most memory that one phase takes at any time, the process itself included."""
+    return int(_memory_bytes(facts, phase, _moving(facts, phase)))
 
 
 def training_flops(facts: Facts, phase: Phase) -> float:

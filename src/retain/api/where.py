@@ -1,0 +1,94 @@
+"""Who carries out the steps of a run: this process, or several workers."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from retain.api.lost import can_go_on
+from retain.api.prepared import Options, Prepared, allow
+from retain.errors import RetainError
+from retain.execute import (
+    Listener,
+    Memory,
+    Staff,
+    Summary,
+    by_urgency,
+    carry_out,
+    carry_out_by,
+    ordered,
+)
+from retain.execute.worker import Assignment
+from retain.pipeline.data_steps import is_of_data
+from retain.pipeline.runners import Runners
+from retain.steps.journal import Journal
+from retain.steps.packed import pack
+
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Which workers do the steps; changes no result.
+
+    Attributes:
+        jobs: How many at once; None: this process alone.
+
+    Raises:
+        RetainError: If there is no such number.
+    """
+
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise RetainError(f"--jobs: got {self.jobs}; give 1 or more")
+
+    @property
+    def is_one_process(self) -> bool:
+        """Whether no worker is needed."""
+        return self.jobs in (None, 1)
+
+
+def carry_out_where(
+    where: Where, prepared: Prepared, options: Options | None, listener: Listener
+) -> Summary:
+    """Finish every step of a prepared recipe.
+
+    Raises:
+        RetainError: As ``carry_out``; or if there cannot be so many workers.
+        Interrupted: After a signal; the same call goes on.
+    """
+    resolved, graph, store = prepared.resolved, prepared.graph, prepared.store
+    runners = Runners(resolved, graph)
+    journal = Journal(prepared.runs / resolved.recipe.name / JOURNAL)
+    goes_on = partial(can_go_on, graph)
+    if where.is_one_process or all(map(store.finished, graph.steps)):
+        return carry_out(
+            graph.steps, store, run=runners, journal=journal, listener=listener, goes_on=goes_on
+        )
+    assignment = Assignment(
+        root=store.root,
+        steps=pack(ordered(graph.steps)),
+        run=runners,
+        begin=partial(allow, options),
+    )
+    staff, memory = _staff(where, prepared, assignment)
+    return carry_out_by(
+        staff,
+        by_urgency(graph.steps, at_once=is_of_data),
+        store,
+        journal=journal,
+        listener=listener,
+        goes_on=goes_on,
+        memory=memory,
+    )
+
+
+def _staff(where: Where, prepared: Prepared, assignment: Assignment) -> tuple[Staff, Memory]:
+    """The workers, and what they share: memory."""
+    from retain.estimate import Needs
+    from retain.execute.processes import Processes
+    from retain.model.memory import free_bytes
+
+    needs = Needs(prepared.resolved, prepared.graph, prepared.store)
+    memory = Memory(room_bytes=free_bytes(), of=needs.memory_bytes)
+    return Processes(assignment, where.jobs or 1), memory

@@ -1,0 +1,23 @@
+"""Which row of a score matrix each step of a plan belongs to."""
+
+from collections.abc import Iterator
+
+from retain.estimate.known import SIFT
+from retain.pipeline.graph import Graph, Row
+from retain.steps.step import Step
+
+
+def rows_of_steps(graph: Graph) -> dict[Step, Row]:
+    """Step to a row that it is of; steps of data have none."""
+    return {step: row for row in graph.rows for step in _steps_of(row)}
+
+
+def _steps_of(row: Row) -> Iterator[Step]:
+    corpora = [one for one in row.mix.inputs.values() if one.kind == SIFT] if row.mix else []
+    written = [one.inputs["written"] for one in corpora]
+    inside = [step for one in row.inside for step in one.values()]
+    for step in (row.train, row.model, *written, *row.evaluations.values(), *inside):
+        if step is not None:
+            yield step
+        if step is not None and "boundary" in step.inputs:
+            yield step.inputs["boundary"]
