@@ -88,18 +88,36 @@ def run(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
-def plan(
+def plan(  # noqa: PLR0913 - each is an option of the command
     recipe: RecipeName,
     overrides: Overrides = None,
     runs: Runs = RUNS,
+    devices: Annotated[
+        str,
+        typer.Option(
+            help="Where models or data are not here but recorded: devices to reckon for."
+        ),
+    ] = "1x24GB,1x80GB,8x80GB",
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
 ) -> None:
     """Show steps, tokens, trainable parameters, time, memory and disk; run nothing."""
     from retain import api, terminal
 
+    full_size = api.plan_full_size(recipe, overrides or (), devices=_words(devices))
+    if full_size is not None:
+        terminal.show_full_size(full_size)
+        return
     options = api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf)
     terminal.show_plan(api.plan(recipe, overrides or (), runs=runs, options=options))
+
+
+@app.command()
+def studies() -> None:
+    """List the recipes that come with retain, and the question of each study."""
+    from retain import api
+
+    typer.echo(api.studies())
 
 
 @app.command(name="eval")

@@ -262,6 +262,51 @@ def show_plan(plan: Any) -> None:
         out.print(plain(note), markup=False)
 
 
+def show_full_size(plan: Any) -> None:
+    """Print what a recipe takes at full size, on devices that are not here."""
+    out = console()
+    rows = [
+        (
+            f"{one.phase} ({one.variant}: {', '.join(one.arms)})",
+            one.model,
+            f"{one.steps:,}",
+            f"{one.tokens:,.0f}",
+            f"{one.trained_tokens:,.0f}",
+            ("≤ " if one.is_bound else "") + f"{one.trainable_parameters:,}",
+            *(
+                size(held) + (" !" if held > plan.devices[name] else "")
+                for name, held in one.memory_bytes.items()
+            ),
+            *(_hours(one.hours[name]) for name in plan.devices),
+            str(one.seeds),
+        )
+        for one in plan.phases
+    ]
+    columns = (
+        *("phase (variant: arms)", "model", ">steps", ">tokens", ">trained", ">trainable"),
+        *(f">memory of each, {name}" for name in plan.devices),
+        *(f">GPU-hours, {name}" for name in plan.devices),
+        ">seeds",
+    )
+    out.width = max(out.width, FILE_WIDTH + 60)
+    out.print(table("Planned from recorded facts; nothing is downloaded", columns, rows))
+    for name in plan.devices:
+        too_much = sum(one.memory_bytes[name] > plan.devices[name] for one in plan.phases)
+        fits = f"{too_much} phase(s) do not fit (!)" if too_much else "every phase fits"
+        out.print(plain(f"{name}: {_hours(plan.hours(name))} GPU-hours in all; {fits}"))
+    out.print(
+        f"scoring {plan.checkpoints} checkpoints {_hours(plan.scoring_hours)} of them, writing "
+        f"corpora {_hours(plan.writing_hours)}; disk {size(plan.disk_bytes)} for all models that "
+        f"stay, download {size(plan.download_bytes)} of weights"
+    )
+    for note in plan.notes:
+        out.print(plain(note), markup=False)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f}" if hours < 100 else f"{hours:,.0f}"
+
+
 def duration(seconds: float) -> str:
     """A time in the unit a person would use.
 

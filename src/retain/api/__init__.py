@@ -22,10 +22,12 @@ from retain.api.prepared import (
     allow,
     known_graphs,
     prepare,
+    read_any,
 )
 from retain.api.rehearse import rehearse
 from retain.api.report import report, write_reports
 from retain.api.similarity import show_similarity
+from retain.api.studies import studies
 from retain.api.where import Where, carry_out_where
 from retain.errors import StoreError, TaskError
 from retain.execute import Listener, Quiet, own_run, run_folder
@@ -36,6 +38,7 @@ from retain.steps.store import Store
 if TYPE_CHECKING:
     from retain.data.example import Example
     from retain.estimate import Plan
+    from retain.estimate.full_size import FullSize
     from retain.report.verdict import Verdict
 
 __all__ = [
@@ -55,11 +58,13 @@ __all__ = [
     "init",
     "list_steps",
     "plan",
+    "plan_full_size",
     "rehearse",
     "report",
     "run",
     "show_data",
     "show_similarity",
+    "studies",
 ]
 NUM_MEASURED = 500
 """Examples whose length is measured for a first recipe."""
@@ -148,6 +153,31 @@ def plan(
 
     prepared = prepare(recipe, overrides, Path(runs), options)
     return make_plan(prepared.resolved, prepared.graph, prepared.store)
+
+
+def plan_full_size(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    devices: Sequence[str] = (),
+) -> "FullSize | None":
+    """What a recipe takes whose models or data are not here, from recorded facts, offline.
+
+    Args:
+        recipe: As :func:`run`.
+        overrides: As :func:`run`.
+        devices: What to reckon for, such as ``8x80GB``; () takes one of 24 GB, one and eight of
+            80 GB.
+
+    Returns:
+        None where everything is here, or where something that is not is not recorded either:
+        :func:`plan` is for these.
+    """
+    from retain.estimate.at_hand import is_recorded
+    from retain.estimate.full_size import DEVICES, full_size
+
+    read = read_any(recipe, overrides)
+    return full_size(read, devices or DEVICES) if is_recorded(read) else None
 
 
 def evaluate(

@@ -100,17 +100,23 @@ def prepare(
 ) -> Prepared:
     """Read a recipe, resolve what it names and build its graph; nothing is fetched or run."""
     allow(options)
-    if isinstance(recipe, Recipe):
-        read = read_recipe(recipe.resolved(), overrides) if overrides else recipe
-    elif isinstance(recipe, Mapping):
-        read = read_recipe(recipe, overrides)
-    else:
-        read = load_recipe(recipe, overrides)
+    read = read_any(recipe, overrides)
     named = str(recipe) if isinstance(recipe, str | Path) else f"{read.name}.yaml"
     command = shlex.join(["retain", "run", named, *overrides])
     resolved, store = resolve(read), Store(runs / STEPS)
     accept = store.finished if options is not None and options.accept_old else lambda step: False
     return Prepared(resolved, build(resolved, accept), store, runs, command)
+
+
+def read_any(
+    recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str]
+) -> Recipe:
+    """The recipe of a path, a shipped name, plain values, or a recipe with values changed."""
+    if isinstance(recipe, Recipe):
+        return read_recipe(recipe.resolved(), overrides) if overrides else recipe
+    if isinstance(recipe, Mapping):
+        return read_recipe(recipe, overrides)
+    return load_recipe(recipe, overrides)
 
 
 def allow(options: Options | None) -> None:

@@ -30,7 +30,7 @@ def revision(name: str) -> str:
         text = f"{name}: no such file here, and no such data set on the hub (or it needs a login)"
         raise DataError(text) from error
     except (OfflineModeIsEnabled, transport, HfHubHTTPError, OSError) as error:
-        if cached := _cached_revision(repository):
+        if cached := cached_revision(repository):
             return cached
         raise DataError(_offline(name)) from error
     assert found is not None, "the hub names a commit for every data set"
@@ -64,9 +64,11 @@ def read_hub(name: str) -> Iterator[Row]:
             yield Row(f"{name} {split} row {number}", values | {"split": str(split)})
 
 
-def _cached_revision(repository: str) -> str | None:
+def cached_revision(name: str) -> str | None:
+    """The commit of ``NAME`` or ``NAME:CONFIG`` that is cached; None where none is."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
+    repository = name.partition(":")[0]
     reference = Path(HF_HUB_CACHE) / f"datasets--{repository.replace('/', '--')}" / "refs" / "main"
     return reference.read_text().strip() if reference.is_file() else None
 

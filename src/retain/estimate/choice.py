@@ -31,8 +31,8 @@ def foreseen(choice: Step, facts: "Facts", rows: Sequence[Row]) -> set[str] | No
     layers = arrange(facts.places, tied=facts.tied)
     settings = choice.settings
     rng = stream(int(settings["seed"]), str(settings.get("phase", "")), method.name, "trainable")
-    unread = _Unread()
-    weights = History(base=unread, checkpoints=dict.fromkeys(settings.get("history", ()), unread))
+    past = dict.fromkeys(settings.get("history", ()), UNREAD)
+    weights = History(base=UNREAD, checkpoints=past)
     try:
         chosen = method.trainable(layers, weights, {}, rng)
     except (KeyError, IndexError):
@@ -58,3 +58,6 @@ class _Unread(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return 0
+
+
+UNREAD = _Unread()

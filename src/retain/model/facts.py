@@ -58,7 +58,15 @@ def describe(reference: str, revision: str | None = None) -> Facts:
     Raises:
         ModelError: If the model is not found or its configuration is not known.
     """
-    path = folder(reference, revision)
+    return describe_folder(folder(reference, revision))
+
+
+def describe_folder(path: Path) -> Facts:
+    """The facts about a model, of which only the configuration need be there.
+
+    Raises:
+        ModelError: If its configuration is not known.
+    """
     memo = cache_dir() / "facts" / f"{file_sha256(path / 'config.json')[:32]}.json"
     remembered = recall(memo)
     if remembered.get("format") == FORMAT:

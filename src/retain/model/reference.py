@@ -146,6 +146,14 @@ def config_folder(reference: str, revision: str | None = None) -> Path | None:
             return None
 
 
+def cached_config(reference: str, revision: str | None = None) -> Path | None:
+    """The cached ``config.json`` of a hub model; None where there is none. Asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(reference, "config.json", revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
 def tokenizer_files(path: Path) -> list[Path]:
     """The files of a model folder that make its tokenizer, chat template included."""
     return sorted(file for pattern in TOKENIZER for file in path.glob(pattern))

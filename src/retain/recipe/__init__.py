@@ -9,7 +9,7 @@ from retain.recipe.cells import Cell, CellPart, CellPhase, expand
 from retain.recipe.faults import FaultyRecipeError
 from retain.recipe.init import InitFacts, init_recipe
 from retain.recipe.model import Choose, Evaluate, Gate, HeldOut, Keep, OwnTest, Phase, Recipe
-from retain.recipe.read import load_recipe, read_recipe, shipped
+from retain.recipe.read import about, load_recipe, read_recipe, shipped
 from retain.recipe.schema import schema, schema_text
 from retain.recipe.train import Train
 
@@ -29,6 +29,7 @@ __all__ = [
     "Phase",
     "Recipe",
     "Train",
+    "about",
     "expand",
     "init_recipe",
     "load_recipe",

@@ -89,6 +89,22 @@ def shipped() -> list[str]:
     return sorted(path.relative_to(SHIPPED).with_suffix("").as_posix() for path in found)
 
 
+def about(name: str) -> str:
+    """What a shipped recipe asks: the sentence its file begins with.
+
+    >>> about("quickstart").startswith("The main job on a real model")
+    True
+    """
+    words: list[str] = []
+    for line in (SHIPPED / f"{name}.yaml").read_text("utf-8").splitlines():
+        if not line.startswith("#") or line.startswith("#  "):
+            break
+        words += line.removeprefix("#").split()
+        if words[-1].endswith((".", "?")):
+            break
+    return " ".join(words)
+
+
 def _find(path_or_name: str | FilePath) -> FilePath:
     path = FilePath(path_or_name)
     if path.suffix in {".yaml", ".yml"} or path.is_file():

@@ -12,6 +12,7 @@ an encoder, a token goes through one of the two stacks: half of the blocks.
 
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from retain.model.facts import Facts
 from retain.model.layers import Place
@@ -21,6 +22,7 @@ EFFICIENCY = {"fp32": 0.8, "bf16": 0.45}  # of a whole step; SmolLM2-135M: 0.79-
 FORWARD_EFFICIENCY = {"fp32": 0.8, "bf16": 0.5}
 ADAMW_BYTES = 28  # a moving weight, read and written, each step
 PROCESS_BYTES = 450e6  # Python with torch and transformers loaded
+QUANTISED_BYTES = 0.6  # a weight of 4 bits, with the constants of its block
 CHUNK_BYTES = 800e6  # largest chunk of logits with its copies, see train.objective
 TOKENIZER_BYTES = 4e6
 
@@ -135,7 +137,7 @@ def training_cost(facts: Facts, phase: Phase, rates: Rates) -> Cost:
 
 def training_memory_bytes(facts: Facts, phase: Phase) -> int:
     """The most memory that one phase takes at any time, the process itself included."""
-    return int(_memory_bytes(facts, phase, _moving(facts, phase)))
+    return int(_memory_bytes(facts, phase))
 
 
 def training_flops(facts: Facts, phase: Phase) -> float:
@@ -169,13 +171,35 @@ def scoring_seconds(
     return flops / (rates.gflops * 1e9 * FORWARD_EFFICIENCY[precision])
 
 
-def _memory_bytes(facts: Facts, phase: Phase, moving: dict[str, Place]) -> float:
+class Memory(NamedTuple):
+    """Bytes of a training step, by what they grow with.
+
+    Attributes:
+        weights: Those that stand still or move, in all the forms that are held.
+        moving: Gradients and AdamW's means.
+        a_token: Activations of one token computed at once.
+        a_trained_token: Logits of one token whose loss counts, up to CHUNK_BYTES in all.
+    """
+
+    weights: float
+    moving: float
+    a_token: float
+    a_trained_token: float
+
+    def bytes(self, tokens: float, trained_tokens: float) -> float:
+        """Of a step that computes so many tokens at once, the process itself included."""
+        logits = min(CHUNK_BYTES, trained_tokens * self.a_trained_token)
+        return PROCESS_BYTES + self.weights + self.moving + tokens * self.a_token + logits
+
+
+def step_memory(facts: Facts, phase: Phase) -> Memory:
+    """What a training step holds, on one device that holds all of the model."""
+    moving = _moving(facts, phase)
     num_moving = sum(place.size for place in moving.values())
-    below = 0.6 if phase.quantised else 4.0  # bytes a weight
-    moving_bytes = 4 + phase.moment_bytes  # gradient and AdamW's two means
-    weights = below * facts.num_parameters + moving_bytes * num_moving
-    weights += (4 + moving_bytes) * phase.adapter_parameters
-    if phase.precision == "bf16" and not phase.quantised:
+    weights = 4.0 * facts.num_parameters
+    if phase.quantised:  # embeddings and head are not
+        weights -= (4.0 - QUANTISED_BYTES) * facts.block_parameters
+    elif phase.precision == "bf16":
         weights += 2 * facts.num_parameters
     lowest = 0 if phase.adapter_parameters else _lowest_block(facts, moving)
     above = facts.num_layers - lowest
@@ -185,10 +209,18 @@ def _memory_bytes(facts: Facts, phase: Phase, moving: dict[str, Place]) -> float
         activations = 4.0 * facts.hidden_size * above + per_block
     else:
         activations = per_block * above
+    return Memory(
+        weights=weights + 4 * phase.adapter_parameters,
+        moving=(4 + phase.moment_bytes) * (num_moving + phase.adapter_parameters),
+        a_token=facts.passes * activations,
+        a_trained_token=12.0 * facts.vocab_size,
+    )
+
+
+def _memory_bytes(facts: Facts, phase: Phase) -> float:
     tokens = min(phase.micro_batch_tokens, phase.tokens / max(1, phase.num_steps))
     trained = tokens * phase.trained_tokens / max(1, phase.tokens)
-    logits = min(CHUNK_BYTES, trained * facts.vocab_size * 12)
-    return PROCESS_BYTES + weights + facts.passes * tokens * activations + logits
+    return step_memory(facts, phase).bytes(tokens, trained)
 
 
 def _moving(facts: Facts, phase: Phase) -> dict[str, Place]:
