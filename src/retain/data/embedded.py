@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
+from retain.data.interface import SHAPES, definitions
 from retain.data.passages import passages, samples
 from retain.embedded import (
     Entry,
@@ -36,6 +37,22 @@ MARKUP = re.compile(r"<[^>]*>|[_&~](?=\w)")
 """Tags, and the marks before a keyboard letter."""
 DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 NEPALI_FILES = "./usr/*/ne/LC_MESSAGES/*.mo"
+DICTIONARY_FILES = "./usr/share/mythes/*.dat"
+PROGRAMS = {
+    "libreoffice-l10n-ne": "LibreOffice",
+    "gnumeric-common": "Gnumeric",
+    "gnucash-common": "GnuCash",
+    "libgtk-3-common": "GTK",
+    "gnome-control-center-data": "Settings",
+    "pidgin-data": "Pidgin",
+    "libglib2.0-data": "GLib",
+    "rhythmbox-data": "Rhythmbox",
+    "evolution-data-server-common": "Evolution",
+    "nautilus-data": "Files",
+    "gedit-common": "gedit",
+    "planner-data": "Planner",
+}
+"""What people call the programs of the Debian packages."""
 MIN_ENGLISH, MIN_NEPALI = 20, 15
 """Characters: shorter messages are labels such as "Copy"."""
 MIN_QUESTION, MAX_QUESTION = 12, 240
@@ -61,7 +78,9 @@ def load_embedded(name: str, *, progress: Progress | None = None) -> list[Row]:
     files = read_entry(entry, progress=progress)
     rows = _distinct(READERS[entry.reader](entry, files))
     for package in available(entry.debian)[0]:
-        rows = _distinct([*rows, *_debian_messages(package, progress)])
+        rows = _distinct([*rows, *_debian_rows(package, progress)])
+    if entry.reader in SHAPES:
+        rows = _distinct(SHAPES[entry.reader](rows))
     if not rows:
         raise EmbeddedError(f"embedded:{name}: the package holds no row that can be used")
     return rows
@@ -217,13 +236,26 @@ def _declaration(entry: Entry, files: Files) -> Iterator[Row]:
 
 def _catalogues(entry: Entry, files: Files) -> Iterator[Row]:
     for path, content in files.items():
-        yield from _messages(content, path)
+        for row in _messages(content, path):
+            yield row | {"program": "Django"}
 
 
-def _debian_messages(package: Package, progress: Progress | None) -> Iterator[Row]:
-    found = read_deb(package, NEPALI_FILES, progress=progress)
+def _dictionary(entry: Entry, files: Files) -> Iterator[Row]:
+    for content in files.values():
+        yield from definitions(content)
+
+
+def _debian_rows(package: Package, progress: Progress | None) -> Iterator[Row]:
+    """Messages with their program, or the meanings of a dictionary."""
+    is_dictionary = package.name.startswith("mythes-")
+    pattern = DICTIONARY_FILES if is_dictionary else NEPALI_FILES
+    found = read_deb(package, pattern, progress=progress)
     for path in sorted(found):
-        yield from _messages(found[path], f"{package.label}: {path}")
+        if is_dictionary:
+            yield from definitions(found[path])
+            continue
+        for row in _messages(found[path], f"{package.label}: {path}"):
+            yield row | {"program": PROGRAMS.get(package.name, package.name)}
 
 
 def _messages(content: bytes, place: str) -> Iterator[Row]:
@@ -268,6 +300,13 @@ READERS: dict[str, Callable[[Entry, Files], Iterator[Row]]] = {
     "choices": _choices,
     "crows_pairs": _crows_pairs,
     "declaration": _declaration,
+    "dictionary": _dictionary,
+    "dictionary_choices": _dictionary,
+    "interface_choices": _catalogues,
+    "interface_documents": _catalogues,
+    "interface_pairs": _catalogues,
+    "interface_programs_english": _catalogues,
+    "interface_programs_nepali": _catalogues,
     "medmcqa": _medmcqa,
     "medmcqa_subject": _medmcqa_subject,
     "prose": _prose,
@@ -275,6 +314,9 @@ READERS: dict[str, Callable[[Entry, Files], Iterator[Row]]] = {
     "stereoset": _stereoset,
     "xsum": _xsum,
 }
+
+
+NOT_OF_CONTENT = ("item", "english", "program")
 
 
 def _lines(content: bytes) -> list[Row]:
@@ -289,10 +331,10 @@ def _json_lines(files: Files) -> Iterator[tuple[str, Row]]:
 
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:
-    """Rows without repetitions; what only files them (item, split) does not make a difference."""
+    """Rows without repetitions; what only files them (item, program) makes no difference."""
     first: dict[str, Row] = {}
     for row in rows:
-        content = {key: value for key, value in row.items() if key not in ("item", "english")}
+        content = {key: value for key, value in row.items() if key not in NOT_OF_CONTENT}
         first.setdefault(json.dumps(content, sort_keys=True), row)
     return list(first.values())
 

@@ -17,6 +17,7 @@ from retain.data import hub
 from retain.data.example import Example
 from retain.data.fault import BadRow, Fault, without_faults
 from retain.data.files import READERS, Row, read_file
+from retain.data.fill import Template, fill
 from retain.data.formats import convert, other_side, recognise, renamed
 from retain.errors import DataError
 from retain.steps.fingerprint import sha256_file
@@ -43,6 +44,7 @@ class Source:
         loss_weight: ``by_token``, ``by_example`` or ``match_share``.
         parallel: Column with the same in another language; None leaves pairs alone.
         columns: What the rows call the columns of a format, for those they call otherwise.
+        template: New column to text with ``{column}`` in it; None takes rows as they are.
         item_column: Column that says which rows belong together.
     """
 
@@ -54,6 +56,7 @@ class Source:
     loss_weight: str | None = None
     parallel: str | None = None
     columns: Mapping[str, str] | None = None
+    template: Template | None = None
     item_column: str = "item"
 
     @property
@@ -200,12 +203,11 @@ class _FileReader:
         self.file_split = stem if stem in SPLIT_NAMES else ""
 
     def take(self, row: Row) -> Iterator[Found | Fault]:
-        if self.source.columns:
-            try:
-                row = replace(row, values=renamed(row.values, self.source.columns))
-            except BadRow as error:
-                yield Fault(row.where, error.kind, error.text)
-                return
+        try:
+            row = replace(row, values=self._shaped(row.values))
+        except BadRow as error:
+            yield Fault(row.where, error.kind, error.text)
+            return
         if self.format is None:
             if len(self.waiting) == NUM_ROWS_TO_RECOGNISE:
                 return
@@ -220,6 +222,14 @@ class _FileReader:
             ready = [row]
         for one in ready:
             yield self._convert(one, self.format)
+
+    def _shaped(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The row with columns of our names, or as a template makes it."""
+        if self.source.columns:
+            values = renamed(values, self.source.columns)
+        if self.source.template:
+            values = fill(self.source.template, values, self.source.item_column)
+        return values
 
     def end(self) -> Iterator[Fault]:
         if self.waiting:

@@ -84,3 +84,4 @@ NEPALI_DEBIAN = (
     _debian("gedit-common", "GPL-2+"),
     _debian("planner-data", "GPL-2+"),
 )
+NEPALI_DICTIONARY = _debian("mythes-ne", "MPL-2.0")

