@@ -17,7 +17,8 @@ from retain.recipe.yaml_text import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER_TEST = "add-a-method.md"  # its recipes need the method it adds: tests/methods
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+STUDIES = sorted((ROOT / "src" / "retain" / "recipes" / "studies").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *STUDIES]
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 

@@ -15,6 +15,8 @@ Row = dict[str, Any]
 
 SPLITS = ("translation",) * 4 + ("bilingual",) * 3 + ("instructions",) * 2 + ("test",)
 """Which tenth of the clusters belongs to which split."""
+HALVES = {"translation": "first", "bilingual": "second", "instructions": "second"}
+"""What a classifying set calls the splits; the rest is for tests alone."""
 DOCUMENT_STRINGS = 6
 NUM_CHOICES = 4
 MAX_LENGTH_DIFFERENCE = 0.2  # of the right choice's, in characters
@@ -112,14 +114,13 @@ def programs(side: str) -> Callable[[Sequence[Row]], Iterator[Row]]:
         instruction = f"Programs: {', '.join(names)}.\nWhich program is this message from?"
         for turn in zip(*(by_program[name] for name in names), strict=False):
             for answer, row in enumerate(turn):
-                half = "first" if SPLITS.index(row["split"]) < 4 else "second"
                 yield {
                     "question": f"{instruction}\n\n{row[side]}",
                     "choices": names,
                     "answer": answer,
                     "label": names[answer],
                     "item": row["item"],
-                    "split": half,
+                    "split": HALVES.get(row["split"], "test"),
                 }
 
     return made
