@@ -37,8 +37,14 @@ def stand_in(name, model, *, arms=None, variants=None, encoder_model=None):
     }
     for phase in values["phases"]:
         _shorten(phase)
-    kept = values["variants"] if variants is None else {one: values["variants"][one] for one in variants}
-    values["variants"] = {one: _variant(changes, model, encoder_model) for one, changes in kept.items()}
+    kept = (
+        values["variants"]
+        if variants is None
+        else {one: values["variants"][one] for one in variants}
+    )
+    values["variants"] = {
+        one: _variant(changes, model, encoder_model) for one, changes in kept.items()
+    }
     values["arms"] = {
         one: _arm(arm) for one, arm in values["arms"].items() if arms is None or one in arms
     }
@@ -105,7 +111,11 @@ def _own(test):
 def _rows(source, objective):
     """The source with a file of nonsense that has the columns which it must have."""
     template = source.get("template") or {}
-    texts = [text for value in template.values() for text in ([value] if isinstance(value, str) else value)]
+    texts = [
+        text
+        for value in template.values()
+        for text in ([value] if isinstance(value, str) else value)
+    ]
     columns = tuple(dict.fromkeys(name for text in texts for name in COLUMN.findall(text)))
     columns = columns or (("text",) if objective == "pretrain" else ("prompt", "completion"))
     kept = {key: value for key, value in source.items() if key not in ("sample", "split")}
@@ -118,7 +128,9 @@ def _written(stem, columns):
     draw = random.Random(str(path))
     rows = []
     for number in range(NUM_ROWS):
-        row = {name: f"{stem} {name} {' '.join(draw.choices(WORDS, k=6))} {number}" for name in columns}
+        row = {
+            name: f"{stem} {name} {' '.join(draw.choices(WORDS, k=6))} {number}" for name in columns
+        }
         if "choices" in columns:
             row |= {"choices": [f"yes {number}", f"no {number}"], "answer": number % 2}
         if "label" in columns:

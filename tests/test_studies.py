@@ -15,7 +15,15 @@ from tests.train.families import make_t5_folder
 
 NAMES = ("two_phase_language", "self_decompression", "nepali", "instruction_stream")
 PAPERS = [name for name in shipped() if re.search(r"/paper", name)]
-HEADINGS = ("Question", "Protocol", "Benchmarks", "The paper's table", "Ours", "Findings", "Missing")
+HEADINGS = (
+    "Question",
+    "Protocol",
+    "Benchmarks",
+    "The paper's table",
+    "Ours",
+    "Findings",
+    "Missing",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +70,14 @@ def test_rank_128_on_every_linear_layer_of_llama_3_8b():
 def test_seven_billion_weights_on_24_gigabytes():
     plan = api.plan_full_size("adapt-7b-24gb")
     assert all(one.memory_bytes["1x24GB"] < 24e9 for one in plan.phases)
-    full = api.plan_full_size("adapt-7b-24gb", ["phases.mine.train.tuning=full"] + [
-        f"phases.mine.train.lora_{key}=null" for key in ("r", "alpha")
-    ])
-    assert all(one.memory_bytes["1x80GB"] > 80e9 > one.memory_bytes["8x80GB"] for one in full.phases)
+    full = api.plan_full_size(
+        "adapt-7b-24gb",
+        ["phases.mine.train.tuning=full"]
+        + [f"phases.mine.train.lora_{key}=null" for key in ("r", "alpha")],
+    )
+    assert all(
+        one.memory_bytes["1x80GB"] > 80e9 > one.memory_bytes["8x80GB"] for one in full.phases
+    )
 
 
 def test_what_is_here_is_planned_as_ever(tiny_model_folder):
@@ -88,9 +100,7 @@ def test_a_paper_runs_on_stand_ins(name, tiny_model_folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in shipped() if name.startswith("studies/")]
-)
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("studies/")])
 def test_a_whole_study_runs_on_stand_ins(name, tiny_model_folder, tmp_path):
     with_encoder = make_t5_folder(tmp_path / "t5")
     values = stand_in(name, tiny_model_folder, encoder_model=with_encoder)

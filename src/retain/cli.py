@@ -88,15 +88,13 @@ def run(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
-def plan(  # noqa: PLR0913 - each is an option of the command
+def plan(
     recipe: RecipeName,
     overrides: Overrides = None,
     runs: Runs = RUNS,
     devices: Annotated[
         str,
-        typer.Option(
-            help="Where models or data are not here but recorded: devices to reckon for."
-        ),
+        typer.Option(help="Where models or data are not here but recorded: devices to reckon for."),
     ] = "1x24GB,1x80GB,8x80GB",
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
@@ -358,6 +356,43 @@ def similarity(
     from retain import api
 
     api.show_similarity(sources, model=model, embedder=embedder, limit=limit)
+
+
+@data_app.command()
+def translate(  # noqa: PLR0913 - each is an option of the command
+    source: Annotated[str, typer.Argument(help="Running texts: a file, a folder, a hub id.")],
+    model: Annotated[str, typer.Option(help="A model with an encoder, such as one of NLLB.")],
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("pairs.jsonl"),
+    column: Annotated[str, typer.Option(help="Column of the translation.")] = "english",
+    languages: Annotated[
+        str, typer.Option(help="Keep translations in these languages (ISO 639), as en.")
+    ] = "",
+    from_code: Annotated[
+        str | None, typer.Option(help="Language of the texts, as the model calls it: npi_Deva.")
+    ] = None,
+    to_code: Annotated[
+        str | None, typer.Option(help="Language to write, as the model calls it: eng_Latn.")
+    ] = None,
+    max_length_ratio: Annotated[
+        float, typer.Option(help="Letters of the longer side over the shorter's, at most.")
+    ] = 3.0,
+    max_new_tokens: Annotated[int, typer.Option(help="The most tokens of a translation.")] = 256,
+) -> None:
+    """Have MODEL translate texts, and write the pairs worth keeping."""
+    from retain import api
+
+    text = api.translate_data(
+        source,
+        model,
+        output=output,
+        column=column,
+        languages=_words(languages),
+        from_code=from_code,
+        to_code=to_code,
+        max_length_ratio=max_length_ratio,
+        max_new_tokens=max_new_tokens,
+    )
+    typer.echo(text)
 
 
 @app.callback(invoke_without_command=True)

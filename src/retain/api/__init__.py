@@ -28,6 +28,7 @@ from retain.api.rehearse import rehearse
 from retain.api.report import report, write_reports
 from retain.api.similarity import show_similarity
 from retain.api.studies import studies
+from retain.api.translate import translate_data
 from retain.api.where import Where, carry_out_where
 from retain.errors import StoreError, TaskError
 from retain.execute import Listener, Quiet, own_run, run_folder
@@ -65,6 +66,7 @@ __all__ = [
     "show_data",
     "show_similarity",
     "studies",
+    "translate_data",
 ]
 NUM_MEASURED = 500
 """Examples whose length is measured for a first recipe."""

@@ -108,9 +108,7 @@ def prepare(
     return Prepared(resolved, build(resolved, accept), store, runs, command)
 
 
-def read_any(
-    recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str]
-) -> Recipe:
+def read_any(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe of a path, a shipped name, plain values, or a recipe with values changed."""
     if isinstance(recipe, Recipe):
         return read_recipe(recipe.resolved(), overrides) if overrides else recipe

@@ -26,8 +26,8 @@ def fill(template: Template, values: Mapping[str, Any], item_column: str) -> dic
     Raises:
         BadRow: If a column is not there, or is no text where a text is needed.
 
-    >>> fill({"text": "{english}\\n\\n{text}"}, {"english": "Copy", "text": "नक्कल"}, "item")
-    {'text': 'Copy\\n\\nनक्कल'}
+    >>> fill({"text": "{english}: {text}"}, {"english": "Copy", "text": "नक्कल"}, "item")
+    {'text': 'Copy: नक्कल'}
     """
     made = {key: values[key] for key in (*KEPT, item_column) if key in values}
     for column, text in template.items():

@@ -22,7 +22,7 @@ NUM_CHOICES = 4
 MAX_LENGTH_DIFFERENCE = 0.2  # of the right choice's, in characters
 MAX_SHARED_WORDS = 0.34  # of the right choice's: more could be right too
 NUM_PROGRAMS = 6
-FOREIGN = re.compile(r"[A-Za-z0-9%$@#{}<>\\/|_=+*०-९]")
+FOREIGN = re.compile(r"[A-Za-z0-9%$@#{}<>\\/|_=+*\u0966-\u096f]")
 """Latin letters, numbers and placeholders, which would give a choice away."""
 ASK_TRANSLATION = "Which is the Nepali of this message?"
 ASK_MEANING = "यो शब्दको अर्थ कुन हो?"

@@ -285,9 +285,7 @@ def _adapter(train: Train) -> Adapter | None:
     )
 
 
-def _moving(
-    cell: Cell, planned: CellPhase, before: Sequence[str], facts: Facts
-) -> set[str] | None:
+def _moving(cell: Cell, planned: CellPhase, before: Sequence[str], facts: Facts) -> set[str] | None:
     """Names of the parameters that move; None for all, or where weights decide."""
     from retain.estimate.choice import UNREAD
     from retain.train.layers import arrange
