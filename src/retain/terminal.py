@@ -265,6 +265,8 @@ def show_plan(plan: Any) -> None:
 def show_full_size(plan: Any) -> None:
     """Print what a recipe takes at full size, on devices that are not here."""
     out = console()
+    numbers = {name: name.partition("x")[0] for name in plan.devices}
+    numbers = {name: n for n, name in {n: name for name, n in numbers.items()}.items()}
     rows = [
         (
             f"{one.phase} ({one.variant}: {', '.join(one.arms)})",
@@ -277,15 +279,15 @@ def show_full_size(plan: Any) -> None:
                 size(held) + (" !" if held > plan.devices[name] else "")
                 for name, held in one.memory_bytes.items()
             ),
-            *(_hours(one.hours[name]) for name in plan.devices),
+            *(_hours(one.hours[name]) for name in numbers),
             str(one.seeds),
         )
         for one in plan.phases
     ]
     columns = (
         *("phase (variant: arms)", "model", ">steps", ">tokens", ">trained", ">trainable"),
-        *(f">memory of each, {name}" for name in plan.devices),
-        *(f">GPU-hours, {name}" for name in plan.devices),
+        *(f">each of {name}" for name in plan.devices),
+        *(f">GPU-hours on {number}" for number in numbers.values()),
         ">seeds",
     )
     out.width = max(out.width, FILE_WIDTH + 60)

@@ -11,7 +11,8 @@ CONSONANTS = "कखगघचछजझटठडढतथदधनपफबभम
 
 
 def word(number):
-    return "".join(CONSONANTS[(number // 31**k + 7 * k) % 31] for k in range(4))
+    base = len(CONSONANTS)
+    return "".join(CONSONANTS[(number // base**k + 7 * k) % base] for k in range(4))
 
 
 def rows(number=600):

@@ -8,7 +8,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import batched
 from typing import Any
 
 Row = dict[str, Any]
@@ -72,7 +71,8 @@ def documents(rows: Sequence[Row]) -> Iterator[Row]:
             by_program[row["program"]].setdefault(row["item"], row)
     for program in sorted(by_program):
         ordered = [by_program[program][item] for item in sorted(by_program[program])]
-        for group in batched(ordered, DOCUMENT_STRINGS):
+        for start in range(0, len(ordered), DOCUMENT_STRINGS):
+            group = ordered[start : start + DOCUMENT_STRINGS]
             sides = ("text", "english") * DOCUMENT_STRINGS
             lines = [row[side] for row, side in zip(group, sides, strict=False)]
             yield {"text": "\n".join(lines), "item": group[0]["item"], "program": program}

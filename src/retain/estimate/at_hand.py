@@ -1,6 +1,7 @@
 """What of a recipe is here, what is only recorded, and the facts of either."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from retain.data import hub
@@ -10,6 +11,7 @@ from retain.estimate import recorded
 from retain.estimate.recorded import DataSize
 from retain.methods.given import Source
 from retain.model.facts import Facts, describe_folder
+from retain.model.layers import Place
 from retain.model.reference import cached_config, config_folder, folder, kind
 from retain.recipe import Cell, Recipe, expand
 
@@ -73,7 +75,13 @@ def model_folder(cell: Cell) -> Path:
 
 def model_facts(cell: Cell) -> Facts:
     """The facts of a cell's base model."""
-    return describe_folder(model_folder(cell))
+    facts = describe_folder(model_folder(cell))
+    config = recorded.model_config(cell.recipe.model) or {}
+    if has_model(cell) or not facts.tied or config.get("tie_word_embeddings", True):
+        return facts
+    # mT0's head is stored apart from its embeddings, which transformers sees from the weights alone
+    head = Place("head", -1, "other", facts.vocab_size * facts.hidden_size)
+    return replace(facts, tied=False, places={**facts.places, "lm_head.weight": head})
 
 
 def data_size(source: Source) -> DataSize:

@@ -5,7 +5,7 @@ hours is arithmetic about devices that are not here (see ``devices.py``), not a 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -127,7 +127,9 @@ class _Maker:
         self.sizes: dict[str, DataSize] = {}
 
     def add(self, cell: Cell) -> None:
-        facts = self.models.setdefault(cell.recipe.model, at_hand.model_facts(cell))
+        if cell.recipe.model not in self.models:
+            self.models[cell.recipe.model] = at_hand.model_facts(cell)
+        facts = self.models[cell.recipe.model]
         if not at_hand.has_model(cell):
             self.notes.setdefault(f"{cell.recipe.model}: counted from its recorded configuration.")
         scored = (cell.recipe.model, cell.variant)
@@ -143,8 +145,7 @@ class _Maker:
             if key not in self.phases:
                 self.phases[key] = self.phase(cell, planned, before, facts)
             elif cell.arm not in (arms := self.phases[key].arms):
-                values = vars(self.phases[key]) | {"arms": (*arms, cell.arm)}
-                self.phases[key] = PhaseSize(**values)
+                self.phases[key] = replace(self.phases[key], arms=(*arms, cell.arm))
 
     def made(self, num_seeds: int) -> FullSize:
         checkpoints = {one: len(keys) * num_seeds + 1 for one, keys in self.checkpoints.items()}

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import batched
 from typing import TYPE_CHECKING, Literal
 
 from retain.data.leak import normalise
@@ -79,15 +78,14 @@ def translated(
     texts: Sequence[str], translate: Translate, log: Log, progress: Callable[[int, int], None]
 ) -> Iterator[Text]:
     """The translation of each text, in order; what the log has is not written again."""
-    done = 0
-    for portion in batched(enumerate(texts), AT_A_TIME):
-        keys = [str(place) for place, _ in portion]
+    for start in range(0, len(texts), AT_A_TIME):
+        portion = texts[start : start + AT_A_TIME]
+        keys = [str(start + place) for place in range(len(portion))]
         found = log.found(keys)
         if found is None:
-            found = translate([text for _, text in portion])
+            found = translate(portion)
             log.add(keys, found)
-        done += len(portion)
-        progress(done, len(texts))
+        progress(start + len(portion), len(texts))
         yield from found
 
 
