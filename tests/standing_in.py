@@ -117,6 +117,7 @@ def _rows(source, objective):
         for text in ([value] if isinstance(value, str) else value)
     ]
     columns = tuple(dict.fromkeys(name for text in texts for name in COLUMN.findall(text)))
+    columns = columns or tuple((source.get("columns") or {}).values())
     columns = columns or (("text",) if objective == "pretrain" else ("prompt", "completion"))
     kept = {key: value for key, value in source.items() if key not in ("sample", "split")}
     stem = re.sub(r"\W+", "-", source["source"] + (source.get("split") or ""))
