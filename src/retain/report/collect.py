@@ -1,7 +1,7 @@
 """What the finished steps of a graph say, as the plain data that a report is made of."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,13 +110,18 @@ def collect(
         items=items,
         models=models,
         curves=tuple(_curve(row, store) for row in trained),
-        training=tuple(_facts(row, store) for row in trained),
+        training=tuple(_facts(row, store, paid) for row, paid in made.paid_before(trained)),
         samples=tuple(samples),
         probes=tuple(_probes(graph, store)),
         data=tuple(_data(graph, store)),
         environment=environment(records),
         command=command,
-        notes=(*_origins(resolved), *_notes(graph, records), *unlike(records)),
+        notes=(
+            *_origins(resolved),
+            *_trials(resolved),
+            *_notes(graph, records),
+            *unlike(records),
+        ),
         questions=questions,
         answers=answers,
         corpora=tuple(made.corpora(graph, store)),
@@ -209,7 +214,8 @@ def _curve(row: Row, store: Store) -> Curve:
     )
 
 
-def _facts(row: Row, store: Store) -> TrainFacts:
+def _facts(row: Row, store: Store, paid: Set[Step]) -> TrainFacts:
+    """What training a row took; ``paid``: what its arm had done for it in an earlier phase."""
     assert row.train is not None
     assert row.mix is not None
     assert row.planned is not None
@@ -226,17 +232,11 @@ def _facts(row: Row, store: Store) -> TrainFacts:
         learning_rate=row.planned.train.learning_rate,
         trainable_parameters=facts["trainable_parameters"],
         total_parameters=facts["total_parameters"],
-        seconds=facts["seconds"] + _seconds_of_writing(row.mix, store),
+        seconds=facts["seconds"] + made.seconds_before(row, store, paid),
         device=facts["device"],
         precision=facts["precision"],
         moving=_moving(row.train, store),
     )
-
-
-def _seconds_of_writing(mix: Step, store: Store) -> float:
-    """What the corpora of a mix took to write."""
-    corpora = [one.inputs["written"] for one in mix.inputs.values() if one.kind == "sift"]
-    return sum(float(store.record(one)["seconds"]) for one in corpora)
 
 
 def _moving(train: Step, store: Store) -> Moving | None:
@@ -286,6 +286,22 @@ def _origins(resolved: Resolved) -> Iterator[str]:
                 f"{reference} starts from {entry.quantisation} weights, as its package ships them, "
                 f"not from the original ones. Licence: {entry.licence}."
             )
+
+
+def _trials(resolved: Resolved) -> Iterator[str]:
+    """Say so where some arms had more trials than others: the best of many looks better."""
+    tried: dict[str, set[str]] = {}
+    for cell in resolved.cells:
+        tried.setdefault(cell.base_arm, set()).add(cell.arm)
+    by_number: dict[int, list[str]] = {}
+    for arm, labels in tried.items():
+        by_number.setdefault(len(labels), []).append(arm)
+    if len(by_number) > 1:
+        told = "; ".join(f"{n} of {', '.join(by_number[n])}" for n in sorted(by_number))
+        yield (
+            f"Trials of each arm: {told}. The best of more trials looks better by chance alone: "
+            "compare arms that had as many."
+        )
 
 
 def _notes(graph: Graph, records: Sequence[Record]) -> tuple[str, ...]:

@@ -48,7 +48,9 @@ class TrainFacts:
 
     Attributes:
         generated_tokens: Rehearsed by the model itself.
-        seconds: Of training, and of writing the corpora it rehearses; without evaluation.
+        seconds: Of training, and of what the arm's methods did before it: writing corpora (in
+            the first phase that reads them), choosing what moves, keeping what does not; without
+            evaluation.
         moving: What a method let move; None where everything, or an adapter, did.
     """
 
@@ -108,6 +110,8 @@ class Corpus:
         tokens_written: By the model, what was removed included.
         removed: What was removed, why, and how many.
         diversity: Measures in words, with their values.
+        likeness: Of each phase: its name, how like its data the corpus is, and how like each other
+            the halves of that data are; 1 is alike.
         samples: The first documents.
         removed_samples: Why, and the text.
     """
@@ -119,6 +123,7 @@ class Corpus:
     tokens_written: int
     removed: tuple[tuple[str, str, int], ...] = ()
     diversity: tuple[tuple[str, float], ...] = ()
+    likeness: tuple[tuple[str, float, float], ...] = ()
     samples: tuple[str, ...] = ()
     removed_samples: tuple[tuple[str, str], ...] = ()
 

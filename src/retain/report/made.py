@@ -1,12 +1,16 @@
 """How a run came about, as its finished steps say: corpora, lineage, and what steps cost."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from retain.pipeline.graph import Graph
+from retain.data.example import Example
+from retain.data.step import TRAIN, read_examples
+from retain.measure.ngrams import Floats, embed_ngrams
+from retain.measure.similarity import cosine
+from retain.pipeline.graph import Graph, Row
 from retain.rehearse.written import CORPUS, FACTS, written_of
 from retain.report.facts import Corpus, Cost, Made
 from retain.steps.step import Step
@@ -15,6 +19,14 @@ from retain.steps.store import Store
 NUM_SAMPLES = 3
 MOST_CHARACTERS = 600
 """Of a document that is shown."""
+
+NUM_COMPARED = 500
+"""Examples of each set whose likeness is taken."""
+
+Means = tuple[Floats, Floats, Floats]
+
+BEFORE_TRAINING = ("trainable", "boundary")
+"""Kinds of steps that a method may add before a phase's first step, beside corpora."""
 
 DIVERSITY = {
     "distinct_1": "distinct-1: different words of all",
@@ -28,6 +40,7 @@ DIVERSITY = {
 
 def corpora(graph: Graph, store: Store) -> Iterator[Corpus]:
     """Each corpus that a model wrote, as it was mixed in."""
+    means: dict[Step, Means] = {}
     for sift in graph.steps:
         if sift.kind != "sift":
             continue
@@ -39,13 +52,14 @@ def corpora(graph: Graph, store: Store) -> Iterator[Corpus]:
             for role, counts in facts["removed"].items()
             for why, number in counts.items()
         ]
-        removed += [("document", why, n) for why, n in kept["removed"].items() if n]
+        removed_leaks = [("document", why, n) for why, n in kept["removed"].items() if n]
+        removed += removed_leaks
         found = facts["diversity"]
         yield Corpus(
             name=written.name,
             step=written.folder,
             num_documents=kept["num_documents"],
-            num_tokens=facts["num_tokens"],
+            num_tokens=_num_tokens(store, written, sift) if removed_leaks else facts["num_tokens"],
             tokens_written=facts["tokens_written"],
             removed=tuple(removed),
             diversity=tuple(
@@ -53,12 +67,49 @@ def corpora(graph: Graph, store: Store) -> Iterator[Corpus]:
                 for name, told in DIVERSITY.items()
                 if found.get(name) is not None
             ),
+            likeness=tuple(_likeness(sift, store, means)),
             samples=tuple(_samples(store.open(written, CORPUS))),
             removed_samples=tuple(
                 (str(why), str(text)[:MOST_CHARACTERS])
                 for why, text in facts.get("removed_samples", ())[:NUM_SAMPLES]
             ),
         )
+
+
+def _num_tokens(store: Store, written: Step, sift: Step) -> int:
+    """Tokens of the documents that a sift left."""
+    left = {one.id for one in read_examples(store.open(sift, TRAIN))}
+    with store.open(written, CORPUS).open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return sum(
+        row["num_tokens"] for row in rows if Example.from_json({**row, "source": ""}).id in left
+    )
+
+
+def _likeness(
+    sift: Step, store: Store, means: dict[Step, Means]
+) -> Iterator[tuple[str, float, float]]:
+    """How like each phase's data a corpus is, and how like each other the halves of that data are.
+
+    The cosine of mean embeddings of whole examples by hashed character n-grams: spelling, not
+    meaning. Of a large set, examples drawn by hash.
+    """
+    ours = _means(sift, store)[0]
+    for role, data in sift.inputs.items():
+        if role.startswith("phase:"):
+            if data not in means:
+                means[data] = _means(data, store)
+            whole, first, second = means[data]
+            yield data.name, cosine(ours, whole), cosine(first, second)
+
+
+def _means(step: Step, store: Store) -> Means:
+    """Mean embedding of a step's examples, and of each half of them."""
+    examples = sorted(read_examples(store.open(step, TRAIN)), key=lambda one: one.id)[:NUM_COMPARED]
+    vectors_ND = embed_ngrams(["\n".join(one.contents) for one in examples])
+    halves = vectors_ND[::2], vectors_ND[1::2] if len(examples) > 1 else vectors_ND
+    whole_D, first_D, second_D = (some.mean(axis=0) for some in (vectors_ND, *halves))
+    return whole_D, first_D, second_D
 
 
 def _samples(path: Path) -> Iterator[str]:
@@ -94,11 +145,44 @@ def _data(mix: Step) -> Iterator[str]:
         yield step.folder
 
 
+def paid_before(rows: Iterable[Row]) -> Iterator[tuple[Row, Set[Step]]]:
+    """Each trained row, with what was done already for an earlier phase of its arm and seed."""
+    paid: dict[tuple[str, str, int], set[Step]] = {}
+    for row in rows:
+        before = paid.setdefault((row.variant, row.arm, row.seed), set())
+        yield row, frozenset(before)
+        before.update(_done_for(row))
+
+
+def seconds_before(row: Row, store: Store, paid: Set[Step]) -> float:
+    """What a method did before the phase's first step: texts written, choices, states kept.
+
+    Args:
+        row: A trained row.
+        store: Where the records are.
+        paid: Steps that are not counted again.
+    """
+    return sum(_seconds(store.record(step)) for step in _done_for(row) if step not in paid)
+
+
+def _done_for(row: Row) -> list[Step]:
+    """The steps that an arm's methods add to the training of a row."""
+    assert row.train is not None
+    assert row.mix is not None
+    corpora = [one.inputs["written"] for one in row.mix.inputs.values() if one.kind == "sift"]
+    return corpora + [one for one in row.train.inputs.values() if one.kind in BEFORE_TRAINING]
+
+
+def _seconds(record: Any) -> float:
+    """What a step took: in all its runs where it counted them, else in the one that ended it."""
+    return max(float(record["seconds"]), float(record["facts"].get("seconds", 0)))
+
+
 def costs(graph: Graph, store: Store) -> Iterator[Cost]:
     """Seconds of each kind of step, whenever it was done; shared steps count once."""
     seconds: dict[str, list[float]] = {}
     for step in graph.steps:
-        seconds.setdefault(step.kind, []).append(float(store.record(step)["seconds"]))
+        seconds.setdefault(step.kind, []).append(_seconds(store.record(step)))
     for kind, each in seconds.items():
         yield Cost(kind=kind, num_steps=len(each), seconds=sum(each))
 

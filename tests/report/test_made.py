@@ -1,0 +1,53 @@
+"""What a run's steps took, and for whom."""
+
+from types import SimpleNamespace
+
+from retain.pipeline.graph import Row
+from retain.report.collect import _trials
+from retain.report.made import paid_before, seconds_before
+from retain.steps.step import Step
+
+SECONDS = {"rehearse": 100.0, "trainable": 10.0, "boundary": 1.0}
+
+
+class Records:
+    """Every step of a kind took as long; a corpus was killed in between."""
+
+    def record(self, step):
+        facts = {"seconds": 1000.0} if step.kind == "rehearse" else {}
+        return {"seconds": SECONDS[step.kind], "facts": facts}
+
+
+def row(arm, phase, *, choice=None, kept=None):
+    written = Step("rehearse", "base", 1, {})
+    sift = Step("sift", "base", 1, {}, inputs={"written": written})
+    mix = Step("mix", f"{arm}-{phase}", 1, {"phase": phase}, inputs={"rehearsed:t": sift})
+    inputs = {"mix": mix} | {step.kind: step for step in (choice, kept) if step}
+    train = Step("train", f"{arm}-{phase}", 1, {"phase": phase}, inputs=inputs)
+    return Row("default", arm, 0, phase, str(phase), train=train, mix=mix)
+
+
+def test_a_corpus_is_paid_once_by_each_arm_that_reads_it_and_choices_when_they_are_made():
+    choice = Step("trainable", "c", 1, {"phase": 3})
+    kept = Step("boundary", "c", 1, {"phase": 3})
+    rows = [
+        row("tree", 2),
+        row("tree", 3),
+        row("both", 2),
+        row("both", 3, choice=choice, kept=kept),
+    ]
+    found = [seconds_before(one, Records(), paid) for one, paid in paid_before(rows)]
+    assert found == [1000, 0, 1000, 11]
+
+
+def test_unlike_numbers_of_trials_are_told():
+    def cells(**arms):
+        made = [
+            SimpleNamespace(base_arm=arm, arm=f"{arm}@{n}") for arm, num in arms.items()
+            for n in range(num)
+        ]  # fmt: skip
+        return SimpleNamespace(cells=made)
+
+    [told] = _trials(cells(none=3, replay=3, freeze=1))
+    assert "1 of freeze; 3 of none, replay" in told
+    assert not list(_trials(cells(none=1, freeze=1)))
