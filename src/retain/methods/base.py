@@ -144,7 +144,8 @@ class Method:
     def rehearse(self, past: Past) -> Corpus | None:
         """The corpus that a model shall write before the phase; None for none.
 
-        Called when the plan is made, and again when the step that writes it runs.
+        Called when the plan is made. What it says follows from the method's own fields: the step
+        that writes it is known by them, by who writes and by the data it asks about.
 
         Args:
             past: The phases before this one.

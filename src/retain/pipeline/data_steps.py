@@ -6,12 +6,14 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
+from retain.errors import RecipeError
 from retain.evaluate.identity import identity_of
 from retain.methods.base import Method, overrides
 from retain.methods.given import MixSource, Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
 from retain.recipe import Cell, CellPhase, Train
+from retain.rehearse.corpus import Corpus
 from retain.steps.step import Step
 
 NEW = "new"
@@ -31,12 +33,14 @@ class DataSteps:
     Attributes:
         data: Variant and phase to its data step.
         sources: Data step to where its sources lie.
+        corpora: Rehearse step to what the model shall write.
     """
 
     def __init__(self, collector: Collector) -> None:
         self.all = collector
         self.data: dict[tuple[str, str], Step] = {}
         self.sources: dict[Step, tuple[Source, ...]] = {}
+        self.corpora: dict[Step, Corpus] = {}
         for cell in collector.resolved.cells:
             for phase in cell.recipe.phases:
                 if (cell.variant, phase.name) not in self.data:
@@ -115,6 +119,12 @@ class DataSteps:
                 settings |= self.all.of_base(cell)
             name = f"{corpus.name}-{planned.name if inputs else 'base'}"
             written = self.all.add("rehearse", name, settings, inputs=inputs, files=files)
+            if self.corpora.setdefault(written, corpus) != corpus:
+                raise RecipeError(
+                    f"{method.name}: its corpus is another one in phase '{planned.name}' than "
+                    "before, and nothing that the step is known by says so; let it follow from "
+                    "the method's own fields and the data it asks about"
+                )
             found = found.with_one(method, corpus.name, self.sift(name, written))
         return found
 

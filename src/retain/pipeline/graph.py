@@ -16,6 +16,7 @@ from retain.pipeline.resolve import Resolved
 from retain.pipeline.score_steps import ScoreSteps, Weights
 from retain.pipeline.training_steps import Card, TrainingSteps
 from retain.recipe import Cell, CellPhase
+from retain.rehearse.corpus import Corpus
 from retain.steps.step import Step
 
 
@@ -57,6 +58,7 @@ class Graph:
         rows: By variant, arm, seed and phase.
         data: Variant and phase to its data step.
         sources: Data step to where its sources lie.
+        corpora: Rehearse step to what the model shall write.
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
         report_to: Train step to the tracker that is told of it.
         cards: Train or finish step to what its model card says of it.
@@ -66,6 +68,7 @@ class Graph:
     rows: tuple[Row, ...]
     data: Mapping[tuple[str, str], Step]
     sources: Mapping[Step, tuple[Source, ...]]
+    corpora: Mapping[Step, Corpus]
     save_steps: Mapping[Step, int | None]
     report_to: Mapping[Step, str]
     cards: Mapping[Step, Card]
@@ -100,6 +103,7 @@ class _Builder:
             rows=rows,
             data=self.data.data,
             sources=self.data.sources,
+            corpora=self.data.corpora,
             save_steps=self.training.save_steps,
             report_to=self.training.report_to,
             cards=self.training.cards,

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from retain.errors import DataError, RecipeError
 from retain.methods import from_spec
 from retain.methods.base import Method
-from retain.methods.given import Past
 from retain.pipeline.graph import Graph
 from retain.pipeline.kinds import KINDS
 from retain.pipeline.resolve import Resolved
@@ -77,15 +76,9 @@ class Runners:
                 [method] = methods_of(work)
                 run(work, base=self._base(work), method=method)
             case "rehearse":
-                [method] = methods_of(work)
-                past = Past(
-                    phases=tuple(
-                        role.removeprefix("past:")
-                        for role in work.step.inputs
-                        if role.startswith("past:")
-                    )
-                )
-                run(work, model_folder=self._model(work), corpus=method.rehearse(past))
+                methods_of(work)  # of the version that the step was planned with
+                corpus = self._graph.corpora[work.step]
+                run(work, model_folder=self._model(work), corpus=corpus)
             case "evaluate" | "task_boundary":
                 data = work.input("data") if "data" in work.step.inputs else None
                 spec = self._tasks[work.step.settings["task"]["name"]]
