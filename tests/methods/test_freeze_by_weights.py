@@ -161,6 +161,30 @@ def test_quantised_weights_are_refused(base, dtype, select):
         method.trainable(places, history, {}, Random(0))
 
 
+@pytest.mark.parametrize("select", ["signal_to_noise", "most_changed"])
+def test_broken_weights_are_refused(base, select):
+    weights = {name: one.detach() for name, one in load_model(base).named_parameters()}
+    broken = dict(weights)
+    broken["model.layers.2.mlp.up_proj.weight"] = weights[
+        "model.layers.2.mlp.up_proj.weight"
+    ].clone()
+    broken["model.layers.2.mlp.up_proj.weight"][0, 0] = float("nan")
+    history = History(base=weights, checkpoints={"first": broken})
+    method = Freeze(select=select, fraction=0.5)
+    with pytest.raises(RecipeError, match=r"layers\.2\.mlp\.up_proj\.weight' holds a number that"):
+        method.trainable(layers(load_model(base)), history, {}, Random(0))
+
+
+def test_layers_that_nothing_tells_apart_are_not_ranked(base):
+    with pytest.raises(RecipeError, match="how far they changed, and none of the 6 did"):
+        chosen(Freeze(select="most_changed", num_layers=1), base, {"first": base})
+    probe = Freeze(select="probe", num_layers=1)
+    with pytest.raises(RecipeError, match="how far they drifted, and none of the 6 did"):
+        chosen(probe, base, {}, activation_drift=[0.0] * NUM_LAYERS)
+    with pytest.raises(RecipeError, match="cannot rank layer 1, whose score is nan"):
+        chosen(probe, base, {}, activation_drift=[0.1, float("nan"), *[0.2] * 4])
+
+
 def test_a_checkpoint_without_whole_weights_is_refused(base):
     history = History(base=FolderTensors(base), checkpoints={"first": {"lora_A": torch.ones(1)}})
     places, method = layers(load_model(base)), Freeze(select="signal_to_noise", fraction=0.5)

@@ -15,6 +15,7 @@ Limits: what does not move is not forgotten, but what depends on moving layers s
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +37,7 @@ SCORED_BY = {
     "signal_to_noise": "signal to noise of each matrix; of each kind the lowest are frozen",
 }
 ROUNDING = 1e-9
+BROKEN = "the weights are broken; look at the loss of the phase before"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +145,8 @@ class Freeze(Method):
         Raises:
             RecipeError: If there are fewer layers than asked, a pattern matches nothing, nothing
                 is left to train, a tied head is to be frozen without its embeddings, there is no
-                earlier phase, or weights to be ranked are quantised or not there.
+                earlier phase, or weights to be ranked are quantised, broken or not there, or
+                nothing tells layers apart.
         """
         if self.select == "signal_to_noise":
             scores = self._matrix_scores(layers, history)
@@ -210,16 +213,32 @@ class Freeze(Method):
     ) -> list[float] | None:
         """What each layer is ranked by, highest first; None where nothing is measured."""
         if self.select == "probe":
-            return [float(value) for value in probes[DRIFT]]
+            return self._told_apart([float(value) for value in probes[DRIFT]], "drifted")
         if self.select != "most_changed":
             return None
         before, after = self._before_and_after(history)
-        return [
+        changes = [
             sum(
                 relative_change(_tensor(after, name), _tensor(before, name)) for name in block.names
             )
             for block in layers.blocks
         ]
+        return self._told_apart(changes, "changed")
+
+    def _told_apart(self, scores: list[float], verb: str) -> list[float]:
+        """The scores, if layers can be ranked by them."""
+        for layer, score in enumerate(scores):
+            if not isfinite(score):
+                raise RecipeError(
+                    f"freeze: select: {self.select} cannot rank layer {layer}, whose score is "
+                    f"{score:g}: {BROKEN}"
+                )
+        if not any(scores):
+            raise RecipeError(
+                f"freeze: select: {self.select} ranks layers by how far they {verb}, and none of "
+                f"the {len(scores)} did; select by place, or look back at another phase"
+            )
+        return scores
 
     def _before_and_after(
         self, history: History
@@ -309,6 +328,8 @@ def _tensor(weights: "Mapping[str, torch.Tensor]", name: str) -> "torch.Tensor":
             "codes say nothing of signal or change; give the model in 16 or 32 bits, or select by "
             "place"
         )
+    if not bool(weight.isfinite().all()):
+        raise RecipeError(f"freeze: '{name}' holds a number that is none: {BROKEN}")
     return weight
 
 
