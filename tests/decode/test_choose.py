@@ -30,3 +30,21 @@ def test_what_is_drawn_is_what_sorting_everything_draws(temperature, top_p):
     assert found == [
         by_sorting(row, uniform(3, str(n), 0), temperature, top_p) for n, row in enumerate(logits)
     ]
+
+
+def test_a_device_without_float64_draws_the_same():
+    logits = torch.randn(3, VOCABULARY, generator=torch.Generator().manual_seed(1))
+
+    class OfApple:
+        """Stands for a tensor on an Apple device."""
+
+        device = torch.device("mps")
+
+        def cpu(self):
+            return logits
+
+        def double(self):
+            raise TypeError("the MPS framework doesn't support float64")
+
+    writings = [Writing((1,), 9, lambda written: False, key=str(n)) for n in range(3)]
+    assert Sampling(1.0)(OfApple(), writings) == Sampling(1.0)(logits, writings)

@@ -38,8 +38,8 @@ class Sampling:
             greedy: list[int] = logits_BV.argmax(-1).tolist()
             return greedy
         noise = [uniform(self.seed, one.key, len(one.written)) for one in writings]
-        noise_B = torch.tensor(noise, dtype=torch.float64, device=logits_BV.device)
-        scores_BV = logits_BV.double() / self.temperature
+        scores_BV = _wide(logits_BV) / self.temperature
+        noise_B = torch.tensor(noise, dtype=torch.float64, device=scores_BV.device)
         if self.top_k is not None:
             scores_BK, tokens_BK = scores_BV.topk(min(self.top_k, scores_BV.shape[-1]))
             places_B = self._places(scores_BK.softmax(-1), noise_B)
@@ -78,6 +78,11 @@ class Sampling:
         aim_B1 = noise_B.clamp_max(1.0)[:, None] * sums_BK[:, -1:]
         places_B1 = torch.searchsorted(sums_BK, aim_B1, right=True)
         return places_B1.clamp_max(probabilities_BK.shape[-1] - 1)[:, 0]
+
+
+def _wide(logits_BV: Tensor) -> Tensor:
+    """In float64, which Apple's devices do not have."""
+    return (logits_BV.cpu() if logits_BV.device.type == "mps" else logits_BV).double()
 
 
 def uniform(seed: int, key: str, position: int) -> float:
