@@ -95,6 +95,11 @@ def test_paths_are_whole_dialogues_in_which_each_answer_is_learnt_once():
     assert sum(one.num_tokens for one in whole.documents) <= 240
 
 
+def test_noise_is_noise_whatever_the_output():
+    noise = [grown(shape="random_text", output=output) for output in ("turns", "paths", "texts")]
+    assert len({tuple(one.text for one in found.documents) for found in noise}) == 1
+
+
 def test_texts_hold_questions_and_answers_without_roles():
     turns, texts = grown(), grown(output="texts")
     assert [one.text for one in texts.documents] == [
@@ -116,6 +121,10 @@ def test_the_same_seed_writes_the_same_and_another_seed_another():
     ("options", "message"),
     [
         ({"num_tokens": 100}, "num_tokens: a tree of"),
+        ({"num_tokens": 900}, r"num_tokens: a tree of \[1, 1, 1\] has 3 answers"),
+        ({"num_tokens": 600, "shape": "wide"}, r"num_tokens: a tree of \[1, 1\] has 2 answers"),
+        ({"temperature": 0.0}, "temperature: must be above 0, or every question is the same"),
+        ({"answer_temperature": -1.0}, "answer_temperature: must be at least 0"),
         ({"answer_tokens": []}, "answer_tokens: must have a number"),
         ({"branching": [2, 0]}, "branching: must be at least 1"),
         ({"corpora": "accumulate"}, "corpora: the base model writes the same in every phase"),

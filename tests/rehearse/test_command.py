@@ -1,13 +1,16 @@
 """``retain rehearse``: a corpus as a file, from the command line."""
 
 import json
+from importlib import import_module
 
 import pytest
 
 from retain import api
 from retain.cli import main
-from retain.errors import RetainError
+from retain.errors import Interrupted, RetainError
 from retain.model import cache
+from retain.rehearse import grow
+from retain.rehearse.pen import ModelPen
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +66,77 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path, tiny_model_folder):
     (tmp_path / "x.jsonl").write_text("mine")
     with pytest.raises(RetainError, match="exists already"):
         api.rehearse(str(tiny_model_folder), "tree_generation", output=tmp_path / "x.jsonl")
+
+
+CALL = ("generative_replay", ["num_documents=9", "max_new_tokens=8", "temperature=1.0"])
+
+
+def called(model, prompts, output, more=(), **options):
+    method, values = CALL
+    return api.rehearse(
+        str(model), method, [*values, f"prompts={prompts}", *more], output=output, **options
+    )
+
+
+@pytest.fixture
+def stopped(tmp_path, prompts, tiny_model_folder, monkeypatch):
+    """A call that was killed after its first portion; what it had begun."""
+    monkeypatch.setattr(grow, "PORTION", 4)
+    with monkeypatch.context() as patch:
+        whole, portions = ModelPen.write, []
+
+        def write(pen, asked, check_stop):
+            portions.append(asked)
+            if len(portions) == 2:
+                raise Interrupted("killed")
+            return whole(pen, asked, check_stop)
+
+        patch.setattr(ModelPen, "write", write)
+        with pytest.raises(Interrupted):
+            called(tiny_model_folder, prompts, tmp_path / "stopped.jsonl")
+    [begun] = tmp_path.glob("stopped*")
+    return begun
+
+
+def test_the_same_call_goes_on_after_a_kill(
+    tmp_path, prompts, tiny_model_folder, stopped, monkeypatch
+):
+    called(tiny_model_folder, prompts, tmp_path / "whole.jsonl")
+    asked = []
+    whole = ModelPen.write
+    monkeypatch.setattr(
+        ModelPen, "write", lambda pen, some, stop: asked.extend(some) or whole(pen, some, stop)
+    )
+    called(tiny_model_folder, prompts, tmp_path / "stopped.jsonl")
+    assert len(asked) < 9
+    assert not stopped.exists()
+    assert (tmp_path / "stopped.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "seed"), [(["temperature=0.9"], 0), (["num_documents=8"], 0), ([], 1)]
+)
+def test_what_was_begun_is_not_thrown_away_by_another_call(
+    tmp_path, prompts, tiny_model_folder, stopped, more, seed
+):
+    before = stopped.read_bytes()
+    with pytest.raises(RetainError, match=r"begun: holds what was written so far by another"):
+        called(tiny_model_folder, prompts, tmp_path / "stopped.jsonl", more, seed=seed)
+    assert stopped.read_bytes() == before
+
+
+def test_what_gives_an_item_away_is_left_out_and_not_counted(
+    tmp_path, prompts, tiny_model_folder, monkeypatch
+):
+    item = "The cat 3 sat on the mat, and the dog ran."
+    module = import_module("retain.api.rehearse")
+    monkeypatch.setattr(module, "_scored", lambda tasks: [item] if tasks else [])
+    called(tiny_model_folder, prompts, tmp_path / "all.jsonl")
+    text = called(tiny_model_folder, prompts, tmp_path / "few.jsonl", tasks=["a_task"])
+    lines = (tmp_path / "all.jsonl").read_text("utf-8").splitlines()
+    left = [line for line in lines if "the cat 3 sat" not in line]
+    assert (tmp_path / "few.jsonl").read_text("utf-8").splitlines() == left
+    assert len(left) == 8
+    num_tokens = sum(json.loads(line)["num_tokens"] for line in left)
+    assert f"few.jsonl: 8 documents, {num_tokens} tokens" in text
+    assert "evaluated items: 1" in text

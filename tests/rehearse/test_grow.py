@@ -1,17 +1,18 @@
 """Growing: order, size, filters, and the same corpus after any interruption."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retain.errors import DataError, Interrupted
+from retain.errors import DataError, Interrupted, RecipeError
 from retain.rehearse import grow
 from retain.rehearse.corpus import Node
 from retain.rehearse.grow import Grower
-from retain.rehearse.log import Log
+from retain.rehearse.log import Log, Text
 from tests.rehearse.growing import NO_FILTERS, ToyPen, Twigs
 
 
@@ -58,7 +59,7 @@ def test_a_smaller_corpus_is_the_beginning_of_a_larger_one(size, by_token, branc
     small, large = made(0), made(9)
     first_tree = [row for row in rows(small) if row["node"].startswith("0.")]
     assert first_tree == rows(large)[: len(first_tree)]
-    corpus = Twigs(name="t", num_tokens=1 if by_token else None)
+    corpus = Twigs(name="t", **{"num_tokens" if by_token else "num_documents": 1})
     assert len(small.documents) == 1 or corpus.size(small.documents) <= size
     assert by_token or len(small.documents) == size
 
@@ -84,9 +85,43 @@ def test_a_model_that_writes_nothing_is_stopped_and_shown():
             )
 
     with pytest.raises(
-        DataError, match=r"t: the model wrote 16 texts; 0 of 4 documents(.|\n)*empty"
+        DataError, match=r"t: the model wrote 96 texts; 0 of 4 documents(.|\n)*empty"
     ):
         grown(Twigs(name="t", num_documents=4, branching=(4,), filters=NO_FILTERS), Mute())
+
+
+def test_a_model_that_falls_silent_is_stopped_soon_after():
+    class Tired(ToyPen):
+        def text(self, key, ask):
+            return super().text(key, ask) if key.startswith("0/0.") else Text("", 1, finished=True)
+
+    with pytest.raises(DataError, match=r"the model wrote 104 texts; \d+ of 5000 tokens"):
+        grown(Twigs(name="t", num_tokens=5000, branching=(1,)), Tired())
+
+
+def test_a_first_tree_of_which_nothing_is_kept_does_not_end_the_corpus():
+    pen = ToyPen(bad=("0/0.0/0", "0/0.0/1", "0/0.0/2"))
+    found = grown(Twigs(name="t", num_documents=2, branching=(1,)), pen)
+    assert [row["node"] for row in rows(found)] == ["1.0.0", "2.0.0"]
+
+
+def test_prompts_whose_answers_are_all_removed_are_not_called_nothing_to_ask():
+    class Once(Twigs):
+        def expand(self, node, examples, rng):
+            return super().expand(node, examples, rng) if node.path[0] == 0 else ()
+
+    class Mute(ToyPen):
+        def text(self, key, ask):
+            return Text("", 1, finished=True)
+
+    with pytest.raises(DataError, match="the model wrote 3 texts; 0 of 2 documents"):
+        grown(Once(name="t", num_documents=2, branching=(1,)), Mute())
+
+
+@pytest.mark.parametrize("size", [{}, {"num_documents": 0}, {"num_documents": 3, "num_tokens": 9}])
+def test_a_corpus_has_one_size(size):
+    with pytest.raises(RecipeError, match="t: a corpus has either num_documents or num_tokens"):
+        Twigs(name="t", **size)
 
 
 def test_what_does_not_fit_into_the_model_ends_its_branch():
@@ -139,12 +174,22 @@ def test_a_log_of_something_else_is_begun_anew(tmp_path):
 
 
 def test_progress_reaches_its_end_and_never_turns_back():
+    class Mumbling(ToyPen):
+        """A third of what it writes is of no use."""
+
+        def text(self, key, ask):
+            useless = sha256(key.encode()).digest()[0] % 3 == 0
+            return Text("", 5, finished=True) if useless else super().text(key, ask)
+
     seen = []
-    corpus = Twigs(name="t", num_tokens=120, branching=(3, 2))
-    grown(corpus, progress=lambda done, total, text, unit: seen.append((done, total, unit)))
-    assert {total for _, total, _ in seen} == {120}
+    corpus = Twigs(name="t", num_tokens=400, branching=(3, 2))
+    grown(corpus, Mumbling(), progress=lambda done, total, *of: seen.append((done, total, of[-1])))
+    assert {total for _, total, _ in seen} == {400}
     assert {unit for *_, unit in seen} == {"tokens"}
-    assert max(done for done, *_ in seen) <= 120
+    how_far = [done for done, *_ in seen]
+    assert how_far == sorted(how_far)
+    assert how_far[-1] == 400
+    assert how_far[len(how_far) // 2] < 300  # what filters remove is no progress
 
 
 def test_the_examples_come_in_an_order_of_the_seed():
@@ -177,7 +222,7 @@ def test_an_answer_that_is_cut_off_is_trimmed_or_dropped():
         return [document.messages[-1]["content"][-1] for document in found.documents]
 
     assert endings("trim") == [".", "."]
-    with pytest.raises(DataError, match="cut off 6"):
+    with pytest.raises(DataError, match="cut off 36"):
         endings("drop")
 
 

@@ -139,6 +139,11 @@ def test_the_report_shows_what_was_written_and_what_was_removed(ran):
     )
     assert 0 < corpus.num_documents <= facts["num_documents"]
     assert len(corpus.samples) == min(3, facts["num_documents"])
+    likeness = {phase: (like, halves) for phase, like, halves in corpus.likeness}
+    assert set(likeness) == {"first", "second"}
+    assert likeness["first"][0] < likeness["second"][0] < 1  # it goes on from texts of the second
+    assert all(halves > 0.9 for _, halves in likeness.values())
     page = (outcome.folder / "report.html").read_text("utf-8")
     assert "What models wrote to be trained on" in page
+    assert "How like the phases" in page
     assert step.name in page

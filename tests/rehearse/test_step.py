@@ -11,9 +11,9 @@ import pytest
 from retain.errors import Interrupted
 from retain.model import cache
 from retain.rehearse import grow
-from retain.rehearse.step import run
+from retain.rehearse.step import LOG, run
 from retain.steps.step import Step
-from retain.steps.store import Store
+from retain.steps.store import DamagedStepError, Store
 from tests.rehearse.growing import NO_FILTERS, Twigs
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
@@ -63,7 +63,20 @@ def test_a_signal_stops_it_and_it_goes_on(tmp_path, tiny_model_folder, monkeypat
 
     with pytest.raises(Interrupted):
         write(tmp_path / "b", tiny_model_folder, stop=lambda: bool(seen), progress=watch)
+    log = Store(tmp_path / "b").partial(STEP) / LOG
+    log.write_bytes(log.read_bytes() + b'{"seconds": 1000.0}\n')
     assert write(tmp_path / "b", tiny_model_folder) == whole
+    assert 1000 < Store(tmp_path / "b").record(STEP)["facts"]["seconds"] < 1100
+
+
+def test_a_corpus_that_was_changed_afterwards_is_not_read(tmp_path, tiny_model_folder):
+    text = write(tmp_path, tiny_model_folder)
+    path = Store(tmp_path).path(STEP) / "corpus.jsonl"
+    path.chmod(0o644)
+    path.write_text(text.replace('"seed": 0', '"seed": 9'), "utf-8")
+    with pytest.raises(DamagedStepError, match=r"corpus\.jsonl"):
+        Store(tmp_path).open(STEP, "corpus.jsonl")
+    assert write(tmp_path, tiny_model_folder) == text
 
 
 @pytest.mark.slow

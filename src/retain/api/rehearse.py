@@ -11,8 +11,10 @@ from retain.methods import find, known, load
 from retain.methods.base import Method, acts_in, option_names
 from retain.methods.given import Past
 from retain.methods.shares import OF_MIX
+from retain.pipeline.kinds import KINDS
 from retain.recipe.dotted import split
 from retain.rehearse.corpus import Corpus
+from retain.steps.durable import fsync, publish
 
 OF_RECIPES = (*OF_MIX, "phases", "writer")
 
@@ -44,8 +46,9 @@ def rehearse(
     """
     from retain import terminal
     from retain.execute.signals import listening
+    from retain.model.precision import resolve
     from retain.model.reference import folder, identity
-    from retain.rehearse.log import Log
+    from retain.rehearse.log import Log, is_of_another
     from retain.rehearse.step import Writing
 
     path = Path(output)
@@ -58,7 +61,15 @@ def rehearse(
     sha256 = identity(model)["sha256"]
     begun = path.with_name(f"{path.name}.begun")
     scored = _scored(tasks)
-    asked = [made.spec_of_corpus(), sha256, seed, [example.id for example in examples]]
+    precision = resolve("auto")
+    asked = [made.spec_of_corpus(), KINDS["rehearse"].version, sha256, seed, precision]
+    asked.append([example.id for example in examples])
+    if is_of_another(begun, asked):
+        raise StoreError(
+            f"{begun}: holds what was written so far by another model, with another seed, other "
+            "values or prompts; give the same ones to go on with it, name another --output, or "
+            "remove that file to begin anew"
+        )
     with (
         listening(on_stop=_say_stopping, on_leave=lambda reason: None) as stop,
         terminal.bar(f"{model} writes") as progress,
@@ -68,15 +79,19 @@ def rehearse(
             model=sha256,
             examples=examples,
             seed=seed,
-            precision="auto",
+            precision=precision,
             log=Log(begun, asked),
             progress=progress,
             stop=stop,
         )
         partial = path.with_name(f"{path.name}.partial")
         facts = writing.write(folder(model), partial)
-    num_leaks = _without(partial, scored)
-    partial.rename(path)
+    num_leaks = 0
+    if scored:
+        facts |= _without(partial, scored)
+        num_leaks = facts["num_leaks"]
+    fsync(partial)
+    publish(partial, path)
     begun.unlink(missing_ok=True)
     return _text(path, facts, num_leaks)
 
@@ -131,20 +146,19 @@ def _scored(tasks: Sequence[str]) -> list[str]:
     return [text for spec in resolve(list(tasks)) for _, text in document_texts(spec)]
 
 
-def _without(path: Path, scored: Sequence[str]) -> int:
-    """Take lines out of a corpus that give one of these texts away; how many."""
+def _without(path: Path, scored: Sequence[str]) -> dict[str, Any]:
+    """Take lines out of a corpus that give one of these texts away; the facts of what is left."""
     from retain.rehearse.leaks import Leaks
-    from retain.rehearse.written import written_of
+    from retain.rehearse.written import facts_of_rows, write_rows, written_of
 
-    if not scored:
-        return 0
     leaks = Leaks(scored)
-    lines = path.read_text("utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not leaks.in_text(written_of(json.loads(line)))]
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    kept = [row for row in rows if not leaks.in_text(written_of(row))]
     if not kept:
-        raise DataError(f"all {len(lines)} documents give an item of the tasks away")
-    path.write_text("".join(kept), "utf-8")
-    return len(lines) - len(kept)
+        raise DataError(f"all {len(rows)} documents give an item of the tasks away")
+    write_rows(path, kept)
+    return {**facts_of_rows(kept), "num_leaks": len(rows) - len(kept)}
 
 
 def _text(path: Path, facts: Mapping[str, Any], num_leaks: int) -> str:
@@ -154,7 +168,7 @@ def _text(path: Path, facts: Mapping[str, Any], num_leaks: int) -> str:
     found = facts["diversity"]
     written = ", ".join(f"{num} {_NAMES[role]}" for role, num in facts["texts_written"].items())
     lines = [
-        f"{path}: {facts['num_documents'] - num_leaks} documents, {facts['num_tokens']:,} tokens",
+        f"{path}: {facts['num_documents']} documents, {facts['num_tokens']:,} tokens",
         f"written     {written}; {facts['tokens_written']:,} tokens",
     ]
     for role, counts in facts["removed"].items():

@@ -23,6 +23,8 @@ from retain.rehearse.filters import Filters
 Shape = Literal["balanced", "wide", "flat", "random_text"]
 Output = Literal["turns", "paths", "texts"]
 BALANCED_LEVELS, MOST_CHILDREN = 3, 8
+SMALLEST = {"balanced": (1,) * BALANCED_LEVELS, "wide": (1, 1)}
+"""What is still a tree of that shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class Trees(Corpus):
 
     def documents(self, nodes: Sequence[Node]) -> Iterable[Document]:
         """The lines of a tree, as ``output`` says."""
-        if self.output == "paths":
+        if self.output == "paths" and not self.is_random:
             return paths(nodes)
         found = answers(nodes)
         return found if self.output == "turns" else map(_as_text, found)
@@ -161,9 +163,12 @@ class TreeGeneration(Method):
                 faults.append((name, f"must be at least 1; got {value}"))
         if not self.answer_tokens:
             faults.append(("answer_tokens", "must have a number for the first level"))
-        for name in ("temperature", "answer_temperature"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                faults.append((name, f"must be at least 0; got {getattr(self, name):g}"))
+        if not 0 < self.temperature < float("inf"):
+            text = f"must be above 0, or every question is the same; got {self.temperature:g}"
+            faults.append(("temperature", text))
+        if not 0 <= self.answer_temperature < float("inf"):
+            text = f"must be at least 0; got {self.answer_temperature:g}"
+            faults.append(("answer_temperature", text))
         if self.max_similarity is not None and not 0 < self.max_similarity <= 1:
             text = f"must be above 0 and at most 1; got {self.max_similarity:g}"
             faults.append(("max_similarity", text))
@@ -175,7 +180,7 @@ class TreeGeneration(Method):
         return faults or list(self._size_faults())
 
     def _size_faults(self) -> Iterator[tuple[str, str]]:
-        branching = self.branching or (1,)
+        branching = self.branching or SMALLEST.get(self.shape, (1,))
         num_nodes, most = self._largest(branching)
         if most > self.num_tokens:
             field = "branching" if self.branching else "num_tokens"
@@ -206,10 +211,9 @@ class TreeGeneration(Method):
             shapes = [(children,) * BALANCED_LEVELS for children in range(MOST_CHILDREN, 0, -1)]
         else:
             _, one = self._largest((1, 1) if self.shape == "wide" else (1,))
-            children = max(1, self.num_tokens // one)
+            children = self.num_tokens // one
             shapes = [(children, 1)] if self.shape == "wide" else [(children,)]
-        fitting = [one for one in shapes if self._largest(one)[1] <= self.num_tokens]
-        return fitting[0] if fitting else (1,)
+        return next(one for one in shapes if self._largest(one)[1] <= self.num_tokens)
 
     def rehearse(self, past: Past) -> Corpus:
         """The trees."""

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Literal
 
 from retain.data.example import Example, Message
+from retain.errors import RecipeError
 from retain.rehearse.filters import Filters
 
 Writes = Literal["user", "assistant", "text", "random"]
@@ -137,7 +138,7 @@ class Corpus:
         data: Roles of the data whose examples ``expand`` is given: ``new``, ``past``, or one of
             the method's own (``extra:<name>``).
         num_documents: Size in lines; or
-        num_tokens: size in tokens written, to within a line.
+        num_tokens: size in tokens written, to within a line. One of the two.
         tries: How often a place is asked whose text a filter removed.
         cut_off: What becomes of an answer that ends at its limit: ``trim`` it to whole sentences,
             or ``drop`` it.
@@ -157,6 +158,14 @@ class Corpus:
     filters: Filters = field(default_factory=Filters)
     max_similarity: float | None = None
     length_keys: tuple[str, ...] = ("max_new_tokens",)
+
+    def __post_init__(self) -> None:
+        sizes = [size for size in (self.num_documents, self.num_tokens) if size is not None]
+        if len(sizes) != 1 or sizes[0] < 1:
+            raise RecipeError(
+                f"{self.name}: a corpus has either num_documents or num_tokens, at least 1; got "
+                f"num_documents {self.num_documents} and num_tokens {self.num_tokens}"
+            )
 
     def expand(self, node: Node, examples: Sequence[Example], rng: Random) -> tuple[Ask, ...]:
         """What is asked below a node; () ends there.

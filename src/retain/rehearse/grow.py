@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from time import monotonic
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from retain.rehearse.sentences import whole_sentences
 
 PORTION = 128  # texts between two saves
 MOST_WRITTEN = 20  # times the corpus's size, in texts or tokens, before giving up
+MOST_IN_VAIN = 100  # texts in trees without a line, before giving up
 NUM_SHOWN = 5
 TOO_LONG, SAID_BEFORE = "too long for the model", "said before in other words"
 Progress = Callable[[float, float, str, str], None]
@@ -100,7 +102,8 @@ class Grower:
         self.grown = Grown()
         self.sieves: dict[Writes, Sieve] = {}
         self.meanings: Meanings | None = None
-        self._in_tree = 0
+        self._in_tree = self._before_tree = 0
+        self._done = 0.0
         self._examples = list(self.examples)
         generator(self.seed, "examples").shuffle(self._examples)
 
@@ -112,20 +115,28 @@ class Grower:
             Interrupted: If ``stop`` came true; what is in the log is kept.
         """
         full, grown = self.corpus.full_size, self.grown
-        missing = full
+        missing, num_useful = full, 0
         for number in count():
             tree = self._tree(number, missing)
             if tree is None:
                 break
-            grown.documents += self.corpus.documents(tree)
+            lines = list(self.corpus.documents(tree))
+            grown.documents += lines
             missing = full - self.corpus.size(grown.documents)
             if missing <= 0:
                 break
-            if not grown.documents or self._written > MOST_WRITTEN * full:
+            num_written = grown.num_written.total()
+            num_useful = num_written if lines else num_useful
+            if num_written - num_useful >= MOST_IN_VAIN or self._written > MOST_WRITTEN * full:
                 raise DataError(self._hardly_anything())
         grown.documents = self._cut(grown.documents, full)
         if not grown.documents:
-            raise DataError(f"{self.corpus.name}: there is nothing to ask the model")
+            raise DataError(
+                self._hardly_anything()
+                if grown.num_written
+                else f"{self.corpus.name}: there is nothing to ask the model"
+            )
+        self.progress(full, full, "", self._unit)
         for role, sieve in self.sieves.items():
             grown.removed.setdefault(role, Counter()).update(sieve.removed)
         self._note_size(full)
@@ -139,7 +150,7 @@ class Grower:
 
     def _tree(self, number: int, missing: int) -> list[Node] | None:
         """Every node of a tree that was kept, in the order of paths; None if there is no tree."""
-        self._in_tree = 0
+        self._in_tree, self._before_tree = 0, self._written
         root = Node(path=(number,))
         asked = self._asked(root)
         if not asked:
@@ -250,14 +261,20 @@ class Grower:
                 (f"{self.seed}/{key}", ask) for key, (_, ask) in zip(keys, portion, strict=True)
             ]
             self._check_stop()
+            started = monotonic()
             texts = self.pen.write(asked, self._check_stop)
-            self.log.add(keys, texts)
+            self.log.add(keys, texts, monotonic() - started)
         by_line = self.corpus.num_tokens is None
         self._in_tree += len(texts) if by_line else sum(text.num_tokens for text in texts)
-        full = self.corpus.full_size
-        done = self.corpus.size(self.grown.documents) + self._in_tree
-        self.progress(min(done, full), full, f"tree {portion[0][0][0] + 1}", self._unit)
+        self._say_how_far(portion[0][0][0])
         return texts
+
+    def _say_how_far(self, tree: int) -> None:
+        """What was kept, and of the tree being written as large a part as of those before."""
+        full, kept = self.corpus.full_size, self.corpus.size(self.grown.documents)
+        done = kept + self._in_tree * (kept / self._before_tree if kept else 1)
+        self._done = max(self._done, min(done, full))
+        self.progress(self._done, full, f"tree {tree + 1}", self._unit)
 
     @property
     def _unit(self) -> str:

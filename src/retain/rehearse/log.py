@@ -6,7 +6,9 @@ moment, up to where it was.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from retain.steps.fingerprint import Json, canonical, sha256_bytes
 from retain.steps.lines import add_lines, whole_lines
@@ -33,19 +35,22 @@ class Log:
     Args:
         path: The file; None keeps nothing beyond the process.
         identity: All that the texts depend on; a file of another identity is begun anew.
+
+    Attributes:
+        seconds: What writing the texts took, in all processes that wrote at them.
     """
 
     def __init__(self, path: Path | None, identity: Json = None) -> None:
         self._path = path
         self._texts: dict[str, Text] = {}
+        self.seconds = 0.0
         if path is None:
             return
-        head = {"corpus": sha256_bytes(canonical(identity, "corpus"))}
+        head = _head(identity)
         lines = list(whole_lines(path))
         if lines and lines[0] == head:
             for line in lines[1:]:
-                key = line.pop("key")
-                self._texts[key] = Text(**line)
+                self._read(line)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -57,9 +62,28 @@ class Log:
             return None
         return [self._texts[key] for key in keys]
 
-    def add(self, keys: Sequence[str], texts: Sequence[Text]) -> None:
-        """Keep texts; they are on the disk when this returns."""
+    def add(self, keys: Sequence[str], texts: Sequence[Text], seconds: float = 0.0) -> None:
+        """Keep texts and what they took; they are on the disk when this returns."""
         pairs = list(zip(keys, texts, strict=True))
         self._texts.update(pairs)
+        self.seconds += seconds
         if self._path is not None:
-            add_lines(self._path, ({"key": key, **asdict(text)} for key, text in pairs))
+            written = [{"key": key, **asdict(text)} for key, text in pairs]
+            add_lines(self._path, [*written, {"seconds": round(seconds, 3)}])
+
+    def _read(self, line: dict[str, Any]) -> None:
+        if "key" in line:
+            key = line.pop("key")
+            self._texts[key] = Text(**line)
+        else:
+            self.seconds += line["seconds"]
+
+
+def is_of_another(path: Path, identity: Json) -> bool:
+    """Whether a file holds texts, and of another identity."""
+    lines = list(islice(whole_lines(path), 2))
+    return len(lines) > 1 and lines[0] != _head(identity)
+
+
+def _head(identity: Json) -> dict[str, str]:
+    return {"corpus": sha256_bytes(canonical(identity, "corpus"))}

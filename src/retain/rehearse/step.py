@@ -6,7 +6,7 @@ Output: ``corpus.jsonl``, a document with its origin a line; ``facts.json``.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -19,11 +19,10 @@ from retain.model import cache
 from retain.model.length import model_length
 from retain.model.threads import first_threads
 from retain.rehearse.corpus import Corpus
-from retain.rehearse.diversity import report
 from retain.rehearse.grow import Grower, Grown, Progress
 from retain.rehearse.log import Log
 from retain.rehearse.pen import ModelPen
-from retain.rehearse.written import CORPUS, FACTS
+from retain.rehearse.written import CORPUS, FACTS, facts_of_rows, write_rows
 from retain.steps.work import Work
 
 LOG = "log.jsonl"
@@ -49,6 +48,8 @@ def run(work: Work, *, model_folder: Path, corpus: Corpus) -> None:
     roles = [role for role in work.step.inputs if role != MODEL]
     examples = [one for role in roles for one in read_examples(work.input(role, TRAIN))]
     before = work.step.inputs.get(MODEL)
+    log = Log(work.partial / LOG, work.step.fingerprint)
+    before_this_run = log.seconds
     writing = Writing(
         corpus=corpus,
         examples=examples,
@@ -56,7 +57,7 @@ def run(work: Work, *, model_folder: Path, corpus: Corpus) -> None:
         precision=str(settings["precision"]),
         quantisation=settings.get("quantisation"),
         model=work.step.files[MODEL] if before is None else before.fingerprint,
-        log=Log(work.partial / LOG, work.step.fingerprint),
+        log=log,
         progress=work.progress,
         stop=work.stop,
     )
@@ -67,7 +68,7 @@ def run(work: Work, *, model_folder: Path, corpus: Corpus) -> None:
     for note in facts["notes"]:
         work.event("note", text=note)
     work.note(
-        seconds=monotonic() - started,
+        seconds=before_this_run + monotonic() - started,
         threads=threads,
         documents=facts["num_documents"],
         tokens=facts["num_tokens"],
@@ -111,23 +112,17 @@ class Writing:
         grower.progress = self.progress or grower.progress
         grower.stop = self.stop or grower.stop
         grown = grower.grow()
-        with path.open("w", encoding="utf-8") as stream:
-            for document in grown.documents:
-                row = document.row(model=self.model, seed=self.seed)
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-        return facts_of(grown) | {"notes": [*grown.notes, *writer.notes]}
+        rows = [document.row(model=self.model, seed=self.seed) for document in grown.documents]
+        write_rows(path, rows)
+        return facts_of(grown, rows) | {"notes": [*grown.notes, *writer.notes]}
 
 
-def facts_of(grown: Grown) -> dict[str, Any]:
-    """What a report says of a corpus."""
-    depths = [document.depth for document in grown.documents]
+def facts_of(grown: Grown, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a report says of a corpus and of how it came about."""
     return {
-        "num_documents": len(grown.documents),
-        "num_tokens": sum(document.num_tokens for document in grown.documents),
+        **facts_of_rows(rows),
         "tokens_written": grown.tokens_written,
         "texts_written": dict(grown.num_written),
         "removed": {role: dict(counts) for role, counts in grown.removed.items()},
         "removed_samples": [list(sample) for sample in grown.samples],
-        "by_depth": {str(depth): depths.count(depth) for depth in sorted(set(depths))},
-        "diversity": report([document.written for document in grown.documents], depths),
     }

@@ -1,7 +1,11 @@
 """The files of a written corpus, for those who read it: nothing here needs a model."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from retain.rehearse.diversity import report
 
 CORPUS, FACTS = "corpus.jsonl", "facts.json"
 
@@ -10,3 +14,20 @@ def written_of(row: Mapping[str, Any]) -> str:
     """What the model wrote of a line of a corpus."""
     messages = row.get("messages", [])[row["num_given"] :]
     return "\n".join(message["content"] for message in messages) or str(row.get("text", ""))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A corpus as a file, a document a line."""
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def facts_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the lines of a corpus say of it themselves."""
+    depths = [row["depth"] for row in rows]
+    return {
+        "num_documents": len(rows),
+        "num_tokens": sum(row["num_tokens"] for row in rows),
+        "by_depth": {str(depth): depths.count(depth) for depth in sorted(set(depths))},
+        "diversity": report([written_of(row) for row in rows], depths),
+    }
