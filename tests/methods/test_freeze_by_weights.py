@@ -138,13 +138,13 @@ def test_signal_to_noise_before_any_phase_reads_the_base_model(base):
         assert score == pytest.approx(spectrum(saved[name]), rel=1e-4)
 
 
-def test_a_low_rank_matrix_stands_out_from_noise():
+def test_signal_to_noise_of_matrices_that_are_known():
     draw = torch.Generator().manual_seed(0)
     noise = torch.randn(60, 120, generator=draw)
     signal = 20 * torch.randn(60, 1, generator=draw) @ torch.randn(1, 120, generator=draw)
-    noisy = [signal_to_noise(one * 0.02) for one in (noise, noise + 0.01 * signal)]
+    for one in (noise, noise + 0.01 * signal, noise + signal):
+        assert signal_to_noise(one * 0.02) == pytest.approx(spectrum(one.numpy() * 0.02), rel=1e-4)
     assert signal_to_noise(torch.stack([noise, noise])) == pytest.approx(signal_to_noise(noise))
-    assert noisy[0] != noisy[1]
     assert signal_to_noise(torch.zeros(4, 8)) == 0.0
     assert signal_to_noise(torch.eye(4)) == pytest.approx(4.0)  # nothing below the edge: noise 1
     assert relative_change(torch.ones(3), torch.zeros(3)) == 0.0

@@ -2,11 +2,12 @@
 
 Source: Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019,
 https://arxiv.org/abs/1902.10486. Departures: unless ``select`` is ``reservoir`` every earlier
-example stays available instead of a small buffer; the sample is drawn once per phase, not once per
-batch; earlier phases share alike, whatever their size (the paper's ring buffer); and the loss of
-replayed examples is scaled to their share (``loss_weight``), where the paper weighs by what happens
-to be drawn. ``parallel`` is the replay of "two-phase fine-tuning" (arXiv 2410.16006, its ER): real
-English counterparts of the new data.
+example may be drawn, instead of those in a small buffer; they are drawn in one seeded order, not
+per batch, so that 5 % is the beginning of 10 % and a later phase replays what an earlier one
+replayed before it takes others; earlier phases share alike, whatever their size (the paper's ring
+buffer); and the loss of replayed examples is scaled to their share (``loss_weight``), where the
+paper weighs by what happens to be drawn. ``parallel`` is the replay of "two-phase fine-tuning"
+(arXiv 2410.16006, its ER): real English counterparts of the new data.
 """
 
 from collections.abc import Mapping, Sequence

@@ -40,6 +40,7 @@ class Runners:
             identity["sha256"]: place for place, identity in resolved.models.items()
         }
         self._sources = _by_fingerprint(graph.sources)
+        self._corpora = _by_fingerprint(graph.corpora)
         self._save_steps = _by_fingerprint(graph.save_steps)
         self._report_to = _by_fingerprint(graph.report_to)
         self._cards = _by_fingerprint(graph.cards)
@@ -77,7 +78,7 @@ class Runners:
                 run(work, base=self._base(work), method=method)
             case "rehearse":
                 methods_of(work)  # of the version that the step was planned with
-                corpus = self._graph.corpora[work.step]
+                corpus = self._corpora[work.step.fingerprint]
                 run(work, model_folder=self._model(work), corpus=corpus)
             case "evaluate" | "task_boundary":
                 data = work.input("data") if "data" in work.step.inputs else None
