@@ -8,7 +8,6 @@ hub id, ``OWNER/NAME`` or ``OWNER/NAME:CONFIG`` (``hub:NAME`` where a file has t
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from typing import Any
 from retain.data import hub
 from retain.data.example import Example
 from retain.data.fault import BadRow, Fault, without_faults
-from retain.data.files import READERS, Row, read_file
+from retain.data.files import Row, read_file
 from retain.data.fill import Template, fill
 from retain.data.formats import convert, other_side, recognise, renamed
+from retain.data.places import HUB, files_of
 from retain.errors import DataError
 from retain.steps.fingerprint import sha256_file
 
 EMBEDDED = "embedded:"
-HUB = "hub:"
 TRAIN = "train"
 SPLIT_NAMES = ("train", "training", "validation", "valid", "val", "dev", "test")
 NUM_ROWS_TO_RECOGNISE = 20
@@ -103,7 +102,7 @@ def identity(source: str | Mapping[str, Any] | Source) -> dict[str, str]:
         from retain.embedded import identity as embedded_identity
 
         found = {name: embedded_identity(_after(name))}
-    elif files := _files(name):
+    elif files := files_of(name):
         found = {label: sha256_file(path) for label, path in files}
     else:
         found = hub.identity(_after(name) if name.startswith(HUB) else name)
@@ -146,7 +145,7 @@ def rows(source: str | Mapping[str, Any] | Source) -> Iterator[Row | Fault]:
             choices = values.get("choices", ())
             if len(set(choices)) == len(choices):  # a few items of the published sets have twins
                 yield Row(f"{name} row {number}", values)
-    elif files := _files(name):
+    elif files := files_of(name):
         for label, path in files:
             yield from read_file(path, label)
     else:
@@ -356,60 +355,8 @@ def _union(by_split: dict[str, _Kept], sample: int | None) -> _Kept:
     return union
 
 
-# ---------------------------------------------------------------- files
-
-
 def _after(name: str) -> str:
     return name.partition(":")[2]
-
-
-def _files(name: str) -> list[tuple[str, Path]]:
-    """(label, path) of the files of a source; [] if the name can only be a hub id.
-
-    Raises:
-        DataError: If it names a file or folder that is not there or holds nothing known.
-    """
-    path = Path(name).expanduser()
-    known = ", ".join(READERS)
-    if name.startswith(HUB):
-        return []
-    if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in READERS
-            and file.is_file()
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
-        if not files:
-            raise DataError(f"{name}: the folder holds no data file ({known})")
-        return [(file.relative_to(path).as_posix(), file) for file in files]
-    if path.is_file():
-        if path.suffix.lower() not in READERS:
-            raise DataError(f"{name}: unknown ending '{path.suffix}'. Known: {known}.")
-        return [(path.name, path)]
-    if _may_be_on_hub(name, path):
-        return []
-    raise DataError(_not_found(name, path))
-
-
-def _may_be_on_hub(name: str, path: Path) -> bool:
-    owner, slash, rest = name.partition("/")
-    is_pair = bool(slash and owner and rest) and "/" not in rest and not name.startswith((".", "~"))
-    return is_pair and path.suffix.lower() not in READERS and not Path(owner).is_dir()
-
-
-def _not_found(name: str, path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f"{name}: no such file; the folder {folder} does not exist"
-    beside = [other.name for other in folder.iterdir()]
-    close = get_close_matches(path.name, beside, n=1)
-    guess = f" Did you mean '{folder / close[0]}'?" if close else ""
-    return (
-        f"{name}: no such file.{guess} A source is a file, a folder, `embedded:NAME` or a hub id "
-        "(OWNER/NAME, or hub:NAME)."
-    )
 
 
 def _rank(purpose: str, key: str) -> int:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from retain.data import hub
-from retain.data.sources import EMBEDDED, HUB, load
+from retain.data.places import HUB
+from retain.data.sources import EMBEDDED, load
 from retain.embedded import cache_dir, lookup
 from retain.estimate import recorded
 from retain.estimate.recorded import DataSize
