@@ -45,6 +45,28 @@ def bloom():
     )
 
 
+def opt(**changes):
+    """Its dropout is a function, not a module."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    settings = {
+        "vocab_size": 400, "hidden_size": 32, "word_embed_proj_dim": 32, "num_hidden_layers": 2,
+        "ffn_dim": 64, "num_attention_heads": 4, "max_position_embeddings": 256,
+    } | changes  # fmt: skip
+    return _seeded(OPTForCausalLM, OPTConfig(**settings))
+
+
+def falcon():
+    """Its attention fails without a mask, so its sequences cannot share a row either."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    config = FalconConfig(
+        vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    return _seeded(FalconForCausalLM, config)
+
+
 FAMILIES = {
     build.__name__: build for build in (llama, llama_untied, gpt2, gemma3)
 }  # those whose sequences share a row

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from retain.errors import Interrupted, TrainingError
+from retain.evaluate.below import lowest_depth
 from retain.methods.freeze import Freeze
 from retain.model import cache
 from retain.model.boundary import Boundary, depth_below, why_not
@@ -16,7 +17,7 @@ from retain.steps.step import Step
 from retain.train import boundary_step, trainable_step
 from retain.train.forward import make_forward
 from tests.conftest import make_model
-from tests.train.families import FAMILIES
+from tests.train.families import FAMILIES, bloom, opt
 from tests.train.phases import make_row, make_stream, same, weights
 from tests.train.test_train_step import Bench
 
@@ -175,6 +176,32 @@ def test_depth_is_what_lies_below_the_first_thing_that_moves():
 def test_models_that_change_from_call_to_call_keep_nothing():
     assert why_not(make_model()) == ""
     assert why_not(make_model(attention_dropout=0.1)) == "it has dropout"
+
+
+def test_blocks_that_answer_with_more_than_states_keep_nothing(tmp_path, tokenizer):
+    """And the phase is trained all the same."""
+    assert why_not(bloom()) == "its blocks answer with more than their states"
+    base = tmp_path / "bloom"
+    bloom().save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    bench = Bench(tmp_path / "steps", base, make_stream(2, epochs=2))
+    choice = choose(bench, **FROZEN)
+    boundary = keep(bench, choice)
+    assert json.loads((bench.store.path(boundary) / "boundary.json").read_text())["depth"] == 0
+    bench.train({"trainable": choice, "boundary": boundary})
+    trainable = bench.store.path(choice) / "trainable.json"
+    assert lowest_depth(bloom(), [trainable]) == 0
+
+
+@pytest.mark.parametrize(("rate", "depth"), [(0.1, 0), (0.0, 1)])
+def test_dropout_that_is_no_module_is_noticed(tmp_path, tokenizer, rate, depth):
+    base = tmp_path / "opt"
+    opt(dropout=rate).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    bench = Bench(tmp_path / "steps", base, make_stream(2, epochs=2))
+    boundary = keep(bench, choose(bench, **FROZEN))
+    facts = json.loads((bench.store.path(boundary) / "boundary.json").read_text())
+    assert (facts["depth"], facts["reason"]) == (depth, "" if depth else "it has dropout")
 
 
 def test_a_torn_file_of_states_is_cut_back_to_what_is_whole(tmp_path):

@@ -17,7 +17,7 @@ from torch import Tensor
 from retain.decode.prefix_tree import Row, Tokens
 from retain.errors import TaskError
 from retain.model.adapters import is_adapted
-from retain.model.boundary import Boundary, depth_below
+from retain.model.boundary import Boundary, answers_with_states, depth_below
 from retain.model.layers import places
 from retain.model.states_file import KeptStates, StatesWriter
 
@@ -99,7 +99,10 @@ def stretch_key(stretches: Sequence[Tokens]) -> str:
 
 
 def lowest_depth(model: Any, chosen: Sequence[Path]) -> int:
-    """How many lowest blocks none of these choices of parameters lets move; 0 with adapters.
+    """How many lowest blocks none of these choices of parameters lets move.
+
+    0 where their states cannot be given back: with adapters, an encoder, blocks that answer with
+    more than states.
 
     Args:
         model: The model.
@@ -109,7 +112,8 @@ def lowest_depth(model: Any, chosen: Sequence[Path]) -> int:
         return 0
     found = places(model)
     names = [json.loads(path.read_text("utf-8"))["names"] for path in chosen]
-    return min(depth_below(found, moving) for moving in names)
+    depth = min(depth_below(found, moving) for moving in names)
+    return depth if depth and answers_with_states(model) else 0
 
 
 def _digest(value: Any) -> str:

@@ -24,6 +24,10 @@ class _ReachedError(Exception):
     """The states are taken; what lies above need not be computed."""
 
 
+class _MoreThanStatesError(TypeError):
+    """A block answers with more than its states."""
+
+
 def depth_below(places: dict[str, Place], moving: Collection[str]) -> int:
     """How many of the lowest blocks keep their output while ``moving`` moves.
 
@@ -42,9 +46,25 @@ def why_not(model: Any) -> str:
         return "adapters move in its blocks"
     if model.config.is_encoder_decoder:
         return "it has an encoder"
+    if not answers_with_states(model):
+        return "its blocks answer with more than their states"
     if any(map(_drops, model.modules())):
         return "it has dropout"
     return ""
+
+
+@torch.no_grad()
+def answers_with_states(model: Any) -> bool:
+    """Whether a block of a decoder hands on its states alone: tried on two tokens.
+
+    Others (BLOOM, Falcon, GPT-J) answer with a tuple, of which later blocks may read more.
+    """
+    tokens = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
+    try:
+        Boundary(model, 1).take(partial(model, input_ids=tokens, use_cache=False))
+    except _MoreThanStatesError:
+        return False
+    return True
 
 
 def _drops(module: torch.nn.Module) -> bool:
@@ -113,5 +133,5 @@ def _pass(states_TD: Tensor | None, *args: Any, **kwargs: Any) -> Tensor:
 
 def _states(output: Any) -> Tensor:
     if not isinstance(output, Tensor):
-        raise TypeError("a block answers with more than its states")
+        raise _MoreThanStatesError("a block answers with more than its states")
     return output

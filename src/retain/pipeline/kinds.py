@@ -27,7 +27,7 @@ KINDS = {
     "rehearse": Kind(1, "retain.rehearse.step:run"),
     "sift": Kind(1, "retain.pipeline.runners:sift"),
     "trainable": Kind(1, "retain.train.trainable_step:run"),
-    "boundary": Kind(1, "retain.train.boundary_step:run"),
+    "boundary": Kind(2, "retain.train.boundary_step:run"),
     "train": Kind(1, "retain.train.step:run"),
     "remember": Kind(1, "retain.train.remember_step:run"),
     "finish": Kind(1, "retain.train.finish_step:run"),

@@ -25,13 +25,15 @@ from retain.model.states_file import FILES, StatesWriter, size_bytes, token_key
 from retain.model.threads import first_threads
 from retain.steps.work import Work
 from retain.train.below import FACTS
-from retain.train.forward import make_forward
+from retain.train.forward import Forward, make_forward
+from retain.train.randomness import global_stream
 from retain.train.step import start_folder
 from retain.train.stream import Row, Stream, read_stream
 
-VERSION = 1
+VERSION = 2
 BATCH_TOKENS = 2048
 PART_OF_DISK = 0.5  # of what is free; states are a convenience
+SAME = 1e-3  # of the length of states; dropout changes them by a tenth and more
 
 
 def run(work: Work, *, base: Path, device: str = "auto") -> None:
@@ -57,10 +59,9 @@ def run(work: Work, *, base: Path, device: str = "auto") -> None:
     num_tokens = sum(row.num_tokens for row in rows)
     size = size_bytes(num_tokens, model.config.get_text_config().hidden_size, settings["stored"])
     reason = reason or _not_worth(work, depth, size, stream, num_tokens)
+    reason = reason or _write(work, model, depth, rows)
     facts: dict[str, Any] = {"depth": 0 if reason else depth, "reason": reason}
     if not reason:
-        with first_threads(work.partial):
-            _write(work, model, depth, rows)
         facts |= {"tokens": num_tokens, "bytes": size, "stored": settings["stored"]}
     (work.output / FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     work.note(**facts)
@@ -92,21 +93,40 @@ def _not_worth(work: Work, depth: int, size: int, stream: Stream, num_tokens: in
 
 
 @torch.no_grad()
-def _write(work: Work, model: Any, depth: int, rows: Sequence[Row]) -> None:
-    longest = max(row.num_tokens for row in rows)
-    forward = make_forward(model, longest)
+def _write(work: Work, model: Any, depth: int, rows: Sequence[Row]) -> str:
+    """Write the states; or why nothing is written."""
+    forward = make_forward(model, max(row.num_tokens for row in rows))
     boundary = Boundary(forward.model, depth)
+    if _varies(forward, boundary, rows[:1]):
+        return "it has dropout"
     width = model.config.get_text_config().hidden_size
     writer = StatesWriter(work.partial, width, work.step.settings["stored"])
     groups = forward.groups(rows, BATCH_TOKENS)
-    for done, group in enumerate(groups):
-        work.check_stop()
-        keys = [token_key(row.input_ids) for row in group]
-        if not writer.keys.issuperset(keys):
-            with autocast(work.step.settings["precision"], model.device):
-                states_TD = forward.states_below(boundary, group)
-            lengths = [row.num_tokens for row in group]
-            writer.put(list(zip(keys, torch.split(states_TD, lengths), strict=True)))
-        work.progress(done + 1, len(groups), f"lowest {depth} blocks", "batches")
+    with first_threads(work.partial):
+        for done, group in enumerate(groups):
+            work.check_stop()
+            keys = [token_key(row.input_ids) for row in group]
+            if not writer.keys.issuperset(keys):
+                with autocast(work.step.settings["precision"], model.device):
+                    states_TD = forward.states_below(boundary, group)
+                lengths = [row.num_tokens for row in group]
+                writer.put(list(zip(keys, torch.split(states_TD, lengths), strict=True)))
+            work.progress(done + 1, len(groups), f"lowest {depth} blocks", "batches")
     for name in FILES:
         shutil.move(work.partial / name, work.output / name)
+    return ""
+
+
+def _varies(forward: Forward, boundary: Boundary, rows: Sequence[Row]) -> bool:
+    """Whether two calls in training give unlike states: dropout need not be a module (OPT's)."""
+    model = forward.model
+    drawn = []
+    model.train()
+    try:
+        for seed in range(2):
+            with global_stream(model.device, seed, "boundary"):
+                drawn.append(forward.states_below(boundary, rows))
+    finally:
+        model.eval()
+    one, two = drawn
+    return bool((one - two).norm() > SAME * one.norm())
