@@ -8,7 +8,7 @@ from retain.train import objective as objectives
 from retain.train.forward import make_forward
 from retain.train.hooks import Hooks
 from retain.train.objective import Objective, step_weight
-from tests.train.families import FAMILIES, bloom
+from tests.train.families import FAMILIES, bloom, falcon, opt
 from tests.train.phases import make_row
 
 ROWS = [
@@ -17,7 +17,7 @@ ROWS = [
     make_row("c", 17, trained=1),
     make_row("d", 23, trained=11),
 ]
-ALL = FAMILIES | {"bloom": bloom}
+ALL = FAMILIES | {"bloom": bloom, "falcon": falcon, "opt": lambda: opt(dropout=0.0)}
 
 
 def by_transformers(model, rows):

@@ -36,6 +36,11 @@ class Given(torch.nn.Module):
 
     states: torch.Tensor | None = None
 
+    @property
+    def decoder(self) -> "Given":
+        """Some models call a decoder inside the one that has its name (OPT's)."""
+        return self
+
     def forward(self, *args: Any, **kwargs: Any) -> _States:
         """The states as an answer, whatever is asked."""
         assert self.states is not None

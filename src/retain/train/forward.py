@@ -27,6 +27,7 @@ from retain.model.boundary import Boundary
 from retain.model.exact import multiplied_in_float32
 from retain.model.head import take_apart
 from retain.model.layout import Layout
+from retain.model.memory import is_out_of_memory
 from retain.model.rotary import forget_rows, rowwise_from
 from retain.train.stream import Row, micro_batches
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # of a log-probability, float32
 CHECK_TOKENS = (5, 23, 11)
+UNLIKE = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a model raises that is built otherwise than it is called here."""
 Head = Callable[[Tensor], Tensor]
 
 
@@ -148,20 +151,34 @@ def _first_that_agrees(model: Any, longest_tokens: int) -> Forward:
     rows = _random_rows(model, longest_tokens)
     plain = [_plain_log_probabilities(model, row) for row in rows]
     positionwise = longest_tokens < rowwise_from(model)
-    if (
-        positionwise
-        and _takes_positions(fast)
-        and _differs(fast, rows, torch.cat(plain)) <= TOLERANCE
-    ):
+    if positionwise and _takes_positions(fast) and _agrees(fast, rows, torch.cat(plain)):
         return fast
     slow = Forward(model, False, fast.decoder, fast.head)
-    off = max(_differs(slow, [row], p) for row, p in zip(rows, plain, strict=True))
+    try:
+        off = max(_differs(slow, [row], p) for row, p in zip(rows, plain, strict=True))
+    except UNLIKE as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{type(model).__name__}: decoder and head cannot be called apart ({error}), so it "
+            "cannot be trained here"
+        ) from error
     if off <= TOLERANCE:
         return slow
     raise ModelError(
         f"{type(model).__name__}: decoder and head apart give other log-probabilities than the "
         f"whole model (by {off:.1e}, allowed {TOLERANCE:.0e}); it cannot be trained here"
     )
+
+
+def _agrees(fast: Forward, rows: Sequence[Row], expected: Tensor) -> bool:
+    """Whether a packed row gives what is expected; a model may not take one at all (Falcon)."""
+    try:
+        return _differs(fast, rows, expected) <= TOLERANCE
+    except UNLIKE as error:
+        if is_out_of_memory(error):
+            raise
+        return False
 
 
 def _take_apart(model: Any) -> tuple[Any, Head]:
