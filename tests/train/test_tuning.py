@@ -16,6 +16,7 @@ from retain.steps.step import Step
 from retain.train import step
 from retain.train.settings import Settings
 from tests.conftest import make_model
+from tests.train.families import FAMILIES, WITH_ENCODER, bloom, t5
 from tests.train.phases import make_row, make_stream, same, weights
 from tests.train.test_train_step import REFERENCE, SETTINGS, Bench
 
@@ -352,3 +353,150 @@ def test_a_4_bit_model_is_scored_by_the_tree(bench):
     with torch.no_grad():
         scores = model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits[0].log_softmax(-1)
     assert answer.loglikelihood == pytest.approx(float(scores[2, 8] + scores[3, 9]), abs=1e-4)
+
+
+# ---------------------------------------------------------------- two adapters, whole tables
+
+
+def random_parts(kinds, **second):
+    """Two adapters of random numbers side by side."""
+    ranks = iter((4, 2))
+    model = adapters.attach(make_model(), Adapter(kind=kinds[0], r=next(ranks), alpha=8.0))
+    adapters.add_beside(model, Adapter(kind=kinds[1], r=next(ranks), alpha=4.0, **second))
+    draw = torch.Generator().manual_seed(0)
+    for name in adapters.move(model, (adapters.NAME, adapters.NEW)):
+        parameter = model.get_parameter(name)
+        parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=draw))
+    return model
+
+
+@pytest.mark.parametrize("kinds", [("lora", "lora"), ("rslora", "rslora"), ("rslora", "lora"),
+                                   ("lora", "rslora")])  # fmt: skip
+@pytest.mark.parametrize("target", ["all-linear", ("q_proj", "v_proj")])
+def test_what_is_saved_as_one_does_what_both_did(tmp_path, tiny_model_folder, kinds, target):
+    model = random_parts(kinds, target_modules=target)
+    both = logits(model)
+    adapters.join(model)
+    assert torch.allclose(logits(model), both, atol=1e-6)
+    adapters.write(model, tmp_path, tiny_model_folder, tmp_path)
+    assert torch.allclose(logits(in_plain_peft(tmp_path)), both, atol=1e-6)
+    with in_plain_peft(tmp_path).disable_adapter() as _, torch.no_grad():
+        assert not torch.allclose(both, logits(make_model()), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"kind": "dora"}, {"kind": "lora"}, "two dora adapters cannot be saved as one"),
+        ({"kind": "ia3"}, {"kind": "lora"}, "two ia3 adapters cannot be saved as one"),
+        ({"kind": "lora", "embeddings": True}, {"kind": "lora"}, "embeddings and head are trained"),
+        (
+            {"kind": "lora", "target_modules": r".*q_proj"},
+            {"kind": "lora", "target_modules": ("v_proj",)},
+            "PEFT cannot save the two as one",
+        ),
+    ],
+)
+def test_what_cannot_be_saved_as_one_is_refused_before_it_is_trained(first, second, message):
+    model = adapters.attach(make_model(), Adapter(**first))
+    with pytest.raises(ModelError, match=message):
+        adapters.add_beside(model, Adapter(**second))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"train_embeddings": True},
+            "no part at 1 modules that are asked for, such as model",
+        ),
+        ({"lora_target_modules": ["q_proj"]}, "12 modules that are not asked for, such as model"),
+        ({"lora_dropout": 0.1}, r"lora_dropout 0.0 \(asked: 0.1\)"),
+        ({"tuning": "dora"}, r"use_dora False \(asked: True\)"),
+        ({"tuning": "ia3"}, r"kind lora \(asked: ia3\)"),
+    ],
+)
+def test_an_adapter_that_is_not_what_is_asked_does_not_go_on(bench, asked, message):
+    first = bench.train(**options("lora"))
+    with pytest.raises(TrainingError, match=message):
+        bench.train({"model": first}, **options("lora") | asked)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "qlora"])
+def test_an_adapter_goes_on_the_same_from_memory_and_from_its_folder(tmp_path, bench, kind):
+    asked = options(kind) | ({} if kind == "ia3" else {"train_embeddings": True})
+    folders = []
+    for kept in (True, False):
+        one = bench if kept else Bench(tmp_path / "again", bench.base)
+        first = one.train(**asked)
+        if not kept:
+            cache.clear()
+        second = one.train({"model": first}, **asked)
+        folders.append(one.store.path(second) / "model" / "adapter_model.safetensors")
+    assert folders[0].read_bytes() == folders[1].read_bytes()
+
+
+@pytest.mark.parametrize("switch", [{"train_embeddings": True}, {"train_head": True}])
+@pytest.mark.parametrize("family", ["llama", "llama_untied"])
+def test_tables_that_are_trained_whole_stay_tied(tmp_path, tokenizer, family, switch):
+    """In training, in plain PEFT, and when they are merged."""
+    base = tmp_path / "base"
+    FAMILIES[family]().save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    bench = Bench(tmp_path / "steps", base)
+    folder = bench.store.path(bench.train(**options("lora"), **switch)) / "model"
+    found = cache.get(folder, precision="fp32").model
+    opened = in_plain_peft(folder)
+    assert torch.equal(logits(found), logits(opened))
+    for model in (found, opened):
+        tables = [plain_table(one) for one in (model.get_input_embeddings(), head_of(model))]
+        assert torch.equal(*tables) == (family != "llama_untied")
+    old = AutoModelForCausalLM.from_pretrained(base)
+    changed = [
+        not torch.equal(plain_table(one), other.weight)
+        for one, other in (
+            (opened.get_input_embeddings(), old.get_input_embeddings()),
+            (head_of(opened), old.get_output_embeddings()),
+        )
+    ]
+    tied = family != "llama_untied"
+    assert changed == ([True, True] if tied else [key in switch for key in SWITCHES])
+    merged = tmp_path / "merged"
+    expected = logits(opened)
+    opened.merge_and_unload().save_pretrained(merged)
+    again = AutoModelForCausalLM.from_pretrained(merged)
+    torch.testing.assert_close(logits(again), expected, atol=1e-5, rtol=1e-4)
+
+
+SWITCHES = ("train_embeddings", "train_head")
+
+
+def plain_table(module):
+    return module.weight.detach()
+
+
+def head_of(model):
+    return adapters.plain(model).get_output_embeddings()
+
+
+@pytest.mark.parametrize("build", [*WITH_ENCODER.values(), FAMILIES["gpt2"], bloom])
+@pytest.mark.parametrize("switch", ["embeddings", "head"])
+def test_a_table_that_peft_does_not_keep_together_is_refused(build, switch):
+    with pytest.raises(ModelError, match="PEFT does not keep together"):
+        adapters.attach(build(), Adapter(kind="lora", **{switch: True}))
+
+
+def test_a_table_that_ia3_does_not_keep_together_is_refused():
+    with pytest.raises(ModelError, match="the same table, would stay as it is"):
+        adapters.attach(make_model(), Adapter(kind="ia3", embeddings=True))
+
+
+def test_a_shared_table_below_a_head_of_its_own_is_refused_too():
+    def with_a_head_of_its_own():
+        model = t5()
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+        return model
+
+    with pytest.raises(ModelError, match="the same table, would stay as it is"):
+        adapters.attach(with_a_head_of_its_own(), Adapter(kind="lora", embeddings=True))
+    adapters.attach(with_a_head_of_its_own(), Adapter(kind="lora", head=True))

@@ -99,7 +99,8 @@ def attach(model: Any, adapter: Adapter, name: str = NAME) -> Any:
     Draws from torch's global generator.
 
     Raises:
-        ModelError: If no module of the model is meant.
+        ModelError: If no module of the model is meant, or the embeddings are trained whole and
+            something else goes on with them as they were.
     """
     import peft
 
@@ -113,18 +114,38 @@ def attach(model: Any, adapter: Adapter, name: str = NAME) -> Any:
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"target_modules {adapter.target_modules!r}: {first}") from error
+    if config.modules_to_save:
+        _refuse_torn(model)
     return model
+
+
+def _refuse_torn(model: Any) -> None:
+    """Refuse a table that is trained whole in one place and goes on as it was in another.
+
+    PEFT keeps the tied tables of some families together, of others not (T5's, which has three).
+    """
+    modules = dict(model.named_modules())
+    whole = {
+        id(module._parameters["weight"]): name.removesuffix(".original_module")
+        for name, module in modules.items()
+        if name.endswith(".original_module")
+    }
+    for name, module in modules.items():
+        table = whole.get(id(module._parameters.get("weight")))
+        if table is not None and not name.endswith(".original_module"):
+            found = [one.removeprefix("base_model.model.") for one in (table, name)]
+            raise ModelError(
+                f"train_embeddings, train_head: {found[0]} would be trained whole, and {found[1]}, "
+                "the same table, would stay as it is: PEFT does not keep them together in this "
+                "family. Leave them out, or use tuning: full"
+            )
 
 
 def _config(model: Any, adapter: Adapter) -> Any:
     import peft
 
     target = adapter.target_modules
-    whole = []
-    if adapter.embeddings:
-        whole.append(_name_of(model, model.get_input_embeddings()))
-    if adapter.head and not (adapter.embeddings and _is_tied(model)):
-        whole.append(_name_of(model, model.get_output_embeddings()))
+    whole = _trained_whole(model, adapter)
     common = {
         "task_type": "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
         "target_modules": target if isinstance(target, str) else list(target),
@@ -142,6 +163,28 @@ def _config(model: Any, adapter: Adapter) -> Any:
         use_rslora=adapter.kind == "rslora",
         ensure_weight_tying=bool(whole) and _is_tied(model),
     )
+
+
+def _trained_whole(model: Any, adapter: Adapter) -> list[str]:
+    """The last parts of the names of what is trained whole; PEFT adds what is tied to it.
+
+    Raises:
+        ModelError: If it would not.
+    """
+    from peft.utils.constants import EMBEDDING_LAYER_NAMES
+
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    asked = {embeddings: adapter.embeddings, head: adapter.head}
+    whole = [_name_of(model, module) for module, wanted in asked.items() if wanted]
+    if not (whole and _is_tied(model)):
+        return whole
+    name = _name_of(model, embeddings)
+    if model.config.is_encoder_decoder or name not in EMBEDDING_LAYER_NAMES:
+        raise ModelError(
+            f"train_embeddings, train_head: the head of {type(model).__name__} is its '{name}', "
+            "which PEFT does not keep together. Leave both out, or use tuning: full"
+        )
+    return whole[:1]
 
 
 def _name_of(model: Any, module: torch.nn.Module) -> str:
@@ -181,25 +224,48 @@ def add_beside(model: Any, adapter: Adapter) -> Any:
     Raises:
         ModelError: If the two cannot be saved as one.
     """
-    if adapter.kind in ("dora", "ia3"):
-        raise ModelError(
-            f"handover new_adapter: two {adapter.kind} adapters cannot be saved as one; use "
-            "continue_adapter or merge_then_new"
-        )
-    if adapter.embeddings or adapter.head:
+    found = model.peft_config[NAME]
+    for kind in (adapter.kind, kind_of(found)):
+        if kind in ("dora", "ia3"):
+            raise ModelError(
+                f"handover new_adapter: two {kind} adapters cannot be saved as one; use "
+                "continue_adapter or merge_then_new"
+            )
+    if adapter.embeddings or adapter.head or found.modules_to_save:
         raise ModelError(
             "handover new_adapter: embeddings and head are trained whole, not beside an earlier "
             "copy; use continue_adapter or merge_then_new"
         )
     attach(model, adapter, NEW)
     model.base_model.set_adapter([NAME, NEW])
+    try:
+        with joined(model):  # what cannot be saved as one shows now, not after the training
+            pass
+    except ValueError as error:
+        raise ModelError(
+            f"handover new_adapter: PEFT cannot save the two as one: {error}"
+        ) from error
     return model
+
+
+def kind_of(config: Any) -> str:
+    """The kind of an adapter that is there; of two that became one, ``lora``."""
+    if config.peft_type.value == "IA3":
+        return "ia3"
+    return "dora" if config.use_dora else "rslora" if config.use_rslora else "lora"
 
 
 def join(model: Any) -> None:
     """Two adapters become one that does what both did: their ranks stand side by side."""
-    with _quiet():
-        model.add_weighted_adapter([NAME, NEW], [1.0, 1.0], BOTH, combination_type="cat")
+    first = model.peft_config[NAME]
+    by_root = first.use_rslora
+    # PEFT copies this, and gives the sum a scale of alpha over the rank: it would act too strongly
+    first.use_rslora = False
+    try:
+        with _quiet():
+            model.add_weighted_adapter([NAME, NEW], [1.0, 1.0], BOTH, combination_type="cat")
+    finally:
+        first.use_rslora = by_root
     model.base_model.set_adapter(BOTH)
 
 
@@ -291,31 +357,55 @@ def take_along(source: Path, copy: Path, final: Path, store: Path) -> None:
     _point(copy, base, final.resolve(), quantisation(source))
 
 
-def differences(model: Any, adapter: Adapter) -> list[str]:
-    """What an adapter that is there has otherwise than asked: it cannot be gone on with."""
+def differences(model: Any, adapter: Adapter, base: Path) -> list[str]:
+    """What an adapter that is there has otherwise than asked: it cannot be gone on with.
+
+    Args:
+        model: With the adapter.
+        adapter: What is asked.
+        base: Folder of the weights below it.
+    """
     found = model.peft_config[NAME]
-    if adapter.kind == "ia3" or found.peft_type.value == "IA3":
-        same = adapter.kind == "ia3" and found.peft_type.value == "IA3"
-        return [] if same else [f"kind {found.peft_type.value.lower()}"]
+    kinds = {kind_of(found), "lora" if adapter.kind == "qlora" else adapter.kind}
+    if len(kinds) > 1 and "ia3" in kinds:
+        return [f"kind {kind_of(found)} (asked: {adapter.kind})"]
     asked: Mapping[str, Any] = {
         "r": adapter.r,
         "lora_alpha": adapter.alpha,
+        "lora_dropout": adapter.dropout,
         "use_dora": adapter.kind == "dora",
         "use_rslora": adapter.kind == "rslora",
     }
-    return [
+    other = [
         f"{key} {getattr(found, key)} (asked: {value})"
         for key, value in asked.items()
-        if getattr(found, key) != value
+        if "ia3" not in kinds and getattr(found, key) != value
     ]
+    there, wanted = _modules(model), _modules(attached_empty(base, adapter))
+    if more := sorted(there - wanted):
+        other.append(f"{len(more)} modules that are not asked for, such as {more[0]}")
+    if more := sorted(wanted - there):
+        other.append(f"no part at {len(more)} modules that are asked for, such as {more[0]}")
+    return other
+
+
+def _modules(model: Any) -> set[str]:
+    """The modules that an adapter changes."""
+    names = (name.split(".") for name, _ in model.named_parameters())
+    return {".".join(parts[2 : parts.index(NAME) - 1]) for parts in names if NAME in parts}
+
+
+def attached_empty(base: Path, adapter: Adapter) -> Any:
+    """A model without weights, with an adapter."""
+    from retain.model.load import load_empty
+
+    return attach(load_empty(base), adapter)
 
 
 @cache
 def num_parameters(base: Path, adapter: Adapter) -> int:
     """Numbers in an adapter on a model; no weights are read."""
-    from retain.model.load import load_empty
-
-    model = attach(load_empty(base), adapter)
+    model = attached_empty(base, adapter)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

@@ -7,7 +7,7 @@ first is merged into the weights below (``merge_then_new``).
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -18,6 +18,7 @@ from retain.model.load import Loaded, load_model, load_quantised
 from retain.model.save import save
 
 Handover = Literal["continue_adapter", "new_adapter", "merge_then_new"]
+HANDOVERS = get_args(Handover)
 BASE = "base"
 
 
@@ -81,7 +82,7 @@ def _handed_over(loaded: Loaded, adapter: Adapter, handover: Handover) -> Tuned:
     if handover == "new_adapter":
         adapters.add_beside(loaded.model, adapter)
         return Tuned(loaded, tuple(adapters.move(loaded.model, (adapters.NEW,))), joins=True)
-    if different := adapters.differences(loaded.model, adapter):
+    if different := adapters.differences(loaded.model, adapter, loaded.base):
         raise TrainingError(
             "handover continue_adapter: the adapter of the phase before has "
             f"{', '.join(different)}; ask for the same, or use new_adapter or merge_then_new"
