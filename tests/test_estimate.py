@@ -140,6 +140,16 @@ def test_a_choice_that_leaves_norms_alone_is_told(values):
     assert any("a-whole: nothing but norms moves" in note for note in plan.notes)
 
 
+def test_what_becomes_of_an_adapter_and_of_a_cache_that_cannot_be_is_told(values):
+    phase = values["phases"][0]
+    train = phase["train"] | {"tuning": "lora", "boundary_cache": True}
+    second = {**phase, "name": "b", "train": train | {"handover": "new_adapter"}}
+    phases = [{**phase, "train": train}, second]
+    plan = api.plan(values | {"phases": phases, "arms": {"none": []}})
+    assert "b: a new adapter, that of the phase before stays beside it (new_adapter)." in plan.notes
+    assert "a: boundary_cache keeps nothing, an adapter moves." in plan.notes
+
+
 def test_a_task_is_counted_once_however_many_checkpoints_are_scored(values, monkeypatch):
     from retain.estimate.task_tokens import TaskTokens
 

@@ -209,7 +209,8 @@ def test_an_adapters_defaults_are_in_its_settings(values):
 def test_row_0_of_a_4_bit_phase_is_the_4_bit_model(values):
     del values["arms"]["freeze"]
     plain = graph(values)
-    found = graph(values, "phases.skill.train.tuning=qlora")
+    both = [f"phases.{name}.train.tuning=qlora" for name in ("skill", "text")]
+    found = graph(values, *both)
     for task, step in row(found, "none", 0).evaluations.items():
         assert step.settings["quantisation"] == "nf4"
         assert step != row(plain, "none", 0).evaluations[task]
@@ -351,3 +352,13 @@ def test_faults_of_tasks_and_of_data_are_told_together(values):
     assert "evaluate.tasks: unknown task 'genral'. Did you mean 'general'" in lines[0]
     assert "evaluate.tasks: unknown task 'embedded_pika'" in lines[1]
     assert "phases.skill.data: nowhere.jsonl: no such file" in lines[2]
+
+
+def test_a_new_adapter_is_drawn_for_its_phase_and_one_that_goes_on_draws_nothing(values):
+    """Else every phase's adapter would begin with the same numbers."""
+    lora = [f"phases.{name}.train.tuning=lora" for name in ("skill", "text")]
+    for handover, phase in (("new_adapter", "text"), (None, None), ("merge_then_new", "text")):
+        more = [] if handover is None else [f"phases.text.train.handover={handover}"]
+        found = graph(values | {"arms": {"none": []}}, *lora, *more)
+        first, second = (row(found, "none", index).train.settings for index in (1, 2))
+        assert (first.get("phase"), second.get("phase")) == (None, phase)

@@ -388,3 +388,51 @@ def test_a_percentage_is_told_as_a_fraction():
     assert (
         "must be a number; got '10%' (a percentage is written as a fraction: 10 % is 0.1)" in fault
     )
+
+
+# ---------------------------------------------------------------- adapters from phase to phase
+
+LORA = {"tuning": "lora", "lora_r": 8, "lora_target_modules": ["v_proj", "q_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fault"),
+    [
+        (LORA, LORA | {"lora_target_modules": ["q_proj", "v_proj"]}, None),
+        (LORA, {"tuning": "dora", "handover": "merge_then_new"}, None),
+        (LORA, {"handover": "merge_then_new"}, None),
+        (LORA, {"tuning": "rslora", "handover": "new_adapter"}, None),
+        ({}, LORA, None),
+        (LORA, {}, "the phase before trains an adapter (lora), this one all weights; handover: m"),
+        (LORA, LORA | {"lora_r": 4}, "goes on with the adapter of the phase before, which has "
+         "lora_r 8 (asked: 4); ask for the same"),
+        (LORA, LORA | {"train_embeddings": True}, "goes on with the adapter of the phase before, "
+         "which has train_embeddings False (asked: True)"),
+        (LORA, LORA | {"tuning": "qlora"}, "tuning qlora follows lora, and weights of 4 bits"),
+        ({"tuning": "dora"}, LORA | {"handover": "new_adapter"}, "handover: new_adapter saves two "
+         "adapters as one, and dora cannot be joined"),
+        (LORA | {"train_head": True}, LORA | {"handover": "new_adapter"}, "handover: new_adapter "
+         "cannot join what"),
+    ],
+)  # fmt: skip
+def test_a_handover_that_cannot_be_is_refused_before_anything_is_trained(first, second, fault):
+    values = raw()
+    for phase, train in zip(values["phases"], (first, second), strict=True):
+        phase["train"] = {"max_steps": 5} | train
+    if fault is None:
+        assert read_recipe(values)
+        return
+    [found] = faults_of(values)
+    assert found.startswith(f"{HINDI}.train: {fault}")
+
+
+def test_an_adapter_that_two_became_goes_on_with_the_sum_of_their_ranks():
+    values = raw(arms={"none": [], "more": {"train": {"handover": "new_adapter"}}})
+    for phase in values["phases"]:
+        phase["train"] = {"max_steps": 5} | LORA
+    third = {**values["phases"][1], "name": "third"}
+    values["phases"].append(third)
+    assert read_recipe(values)
+    third["train"] = {"max_steps": 5, "tuning": "lora", "lora_r": 16, "lora_alpha": 16.0}
+    [found] = faults_of(values)  # of the control alone: its adapter has rank 8
+    assert "lora_r 8 (asked: 16)" in found

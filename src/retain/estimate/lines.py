@@ -1,6 +1,6 @@
 """What each step of a plan will take."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from retain.estimate.task_tokens import SAMPLE_TOKENS, TaskTokens
 from retain.methods import from_spec
 from retain.methods.given import Past
 from retain.pipeline.graph import Row
+from retain.recipe.train import HANDOVER, Train
 from retain.steps.step import Step
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0, "
 """Beside the arithmetic: opening a model, saving it, loading lm-eval."""
 ANSWER_TOKENS, AT_A_TIME = 128, 8
 """Tokens of a rehearsed answer; how much faster many answers are written than one."""
+
+HANDED_OVER = {
+    "continue_adapter": "goes on with the adapter of the phase before (continue_adapter).",
+    "new_adapter": "a new adapter, that of the phase before stays beside it (new_adapter).",
+    "merge_then_new": "the adapter of the phase before is merged first (merge_then_new).",
+}
 
 
 class Lines:
@@ -62,6 +69,9 @@ class Lines:
         from retain.train.estimate import training_cost
 
         assert row.mix is not None
+        assert row.planned is not None
+        for note in _notes(step, row.planned.train):
+            self.known.notes.setdefault(f"{step.name}: {note}")
         facts, precision = self.known.facts(row), step.settings["precision"]
         phase = self.phase(step, row, self.known.mix_facts(row.mix))
         cost: Cost = training_cost(facts, phase, self.known.rate(facts, precision))
@@ -181,6 +191,16 @@ class Lines:
         """What frozen blocks make of a task: their forward pass, and the states on disk."""
         tokens = self.tasks.of(step).read * len(step.settings["num_fewshot"])
         return self.states(step, row, tokens, self.known.part_below(step, row))
+
+
+def _notes(step: Step, train: Train) -> Iterator[str]:
+    """What becomes of an adapter of the phase before, and of a wish that cannot be met."""
+    before = step.inputs.get("model")
+    if before is not None and before.settings.get("tuning", "full") != "full":
+        yield HANDED_OVER[train.handover or HANDOVER]
+    if train.boundary_cache and "boundary" not in step.inputs:
+        why = "nothing freezes its lowest blocks" if train.tuning == "full" else "an adapter moves"
+        yield f"boundary_cache keeps nothing, {why}."
 
 
 def reading_bytes(facts: "Facts") -> int:

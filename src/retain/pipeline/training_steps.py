@@ -13,6 +13,8 @@ from retain.steps.step import Step
 
 NOT_OF_RESULTS = ("save_steps", "boundary_cache", "report_to")
 """Training settings that change no result; what is kept at a boundary shows among the inputs."""
+NEW_ADAPTERS = ("new_adapter", "merge_then_new")
+"""Handovers whose adapter is drawn anew, and shall not be that of the phase before again."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ class TrainingSteps:
         }
         if during := cell.recipe.evaluate.during_phase:
             settings["during_phase"] = during
-        if acting:  # their draws are named after the phase
-            settings["phase"] = planned.name
+        if acting or settings.get("handover") in NEW_ADAPTERS:
+            settings["phase"] = planned.name  # what they draw is named after it
         inputs = {"mix": mix} | {role: step for role, step in start.items() if step is not None}
         if any(overrides(m, "penalty") or overrides(m, "project") or overrides(m, "after_step")
                for m in acting):  # fmt: skip

@@ -16,8 +16,9 @@ from retain.methods.given import PlannedPhase
 from retain.recipe.acting import PHASE_HOOKS, active, acts_in, plan, planner
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, translate, unknown
+from retain.recipe.handover import handover_faults
 from retain.recipe.model import Evaluate, Gate, OwnTest, Phase
-from retain.recipe.train import Train
+from retain.recipe.train import OF_ADAPTERS, Train
 
 RESERVED = ("joint", "base", "all", "after_first")  # words that mean something beside phase names
 OF_WEIGHTS = ("trainable", "prepare", "finish")
@@ -60,6 +61,7 @@ def cross_faults(parts: Parts) -> list[Fault]:
         for name, arm in parts.arms.items():
             at = ("arms", name)
             faults += [Fault((*at, *one.loc), one.message) for one in _arm(arm, parts)]
+            faults += _handovers(name, arm, parts.phases or ())
     if parts.evaluate is not None:
         faults += _evaluate(parts.evaluate, parts.phase_names)
     for index, gate in parts.gates.items():
@@ -242,6 +244,19 @@ def _beside_adapters(arm: Arm, planned: Sequence[PlannedPhase]) -> Iterator[Faul
                 text = f"{method.name} says which weights move or change, and so does tuning: "
                 text += f"{tuning} in phase '{phase.name}'; give the arm train: {{tuning: full}}"
                 yield Fault(("methods", index), text)
+
+
+def _handovers(name: str, arm: Arm, phases: Sequence[Phase]) -> Iterator[Fault]:
+    """Each phase can go on from the adapter that the one before it leaves."""
+    try:
+        planned = plan(arm, phases) if phases else ()
+    except (RecipeError, ValidationError):  # said elsewhere
+        return
+    says = {"tuning", "handover", *OF_ADAPTERS} & set(arm.train)
+    for position, text in handover_faults(planned):
+        of_arm: tuple[str | int, ...] = ("arms", name, "train")
+        at = of_arm if says else ("phases", position, "train")
+        yield Fault(at, f"phase '{planned[position].name}': {text}" if says else text)
 
 
 def _idle(arm: Arm, names: Sequence[str]) -> Iterator[Fault]:
