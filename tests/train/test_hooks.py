@@ -151,3 +151,19 @@ def test_weight_decay_spares_vectors(tmp_path):
         (0.1, {2}),
         (0.0, {1}),
     ]
+
+
+def test_past_gradients_drop_the_same_in_every_run_and_leave_no_trace(tmp_path):
+    method, seen = SeesPast(), []
+    kept = {"sees_past": (remembered("x", "y"),)}
+    for seed in (1, 2):
+        method.seen.clear()
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        model = make_model(attention_dropout=0.3)
+        hooks = Hooks(methods=(method,), memories=kept)
+        train(model, make_stream(1), make_work(tmp_path / str(seed)), hooks=hooks)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        [(_, [past])] = method.seen
+        seen.append(past)
+    assert same(*seen)

@@ -226,3 +226,22 @@ def test_a_run_killed_inside_its_saves_ends_bit_equal(tmp_path, monkeypatch):
             kills += 1
     assert kills > 2
     assert same(weights(whole), weights(pieces))
+
+
+def test_one_sequence_that_does_not_fit_beside_one_without_loss_ends_it(tmp_path, monkeypatch):
+    """It once halved for ever: what has no loss is in no micro-batch."""
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(objective, "cross_entropy", full)
+    rows = (make_row("a", 30), make_row("b", 9, trained=0))
+    with pytest.raises(TrainingError, match="gradient_checkpointing: true, lower max_length"):
+        train(make_model(), Stream((rows,)), make_work(tmp_path), tokens=128)
+
+
+def test_weights_that_take_no_part_in_the_loss_are_not_trained_in_vain(tmp_path):
+    model = make_model()
+    model.unused = torch.nn.Linear(2, 2)
+    with pytest.raises(TrainingError, match=r"none of the 1 tensors .*'unused.weight'"):
+        train(model, make_stream(2), make_work(tmp_path), names=["unused.weight"])

@@ -136,7 +136,7 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
                             saver.leave_unless_it_fits(step, rest)
                             losses.append(_backward(objective, group, step_weight(rows)))
                 except _OutOfMemoryError:
-                    if len(groups) == len(rows):  # one sequence at a time already
+                    if all(len(group) == 1 for group in groups):  # no less can be computed
                         raise
                     optimizer.zero_grad()
                     losses = []
@@ -145,9 +145,9 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
                     work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
 
             past = partial(_past_gradients, objective, parameters, plan)
-            _project(parameters, hooks, past)
-            gradients = [p.grad for p in parameters.values() if p.grad is not None]
-            norm = get_total_norm(gradients)
+            with global_stream(model.device, settings.seed, "past", step):
+                _project(parameters, hooks, past)
+            norm = get_total_norm(_gradients(parameters))
             loss, penalty, grad_norm = torch.cat([torch.stack(losses).sum(0), norm[None]]).tolist()
             check_step((loss, penalty, grad_norm), step, groups, losses, parameters)
             if settings.max_grad_norm:
@@ -216,6 +216,21 @@ def _backward(objective: Objective, rows: Sequence[Row], weight: float) -> Tenso
         if is_out_of_memory(error):
             raise _out_of_memory(rows) from error
         raise
+
+
+def _gradients(parameters: Mapping[str, Parameter]) -> list[Tensor]:
+    """The gradients of a step.
+
+    Raises:
+        TrainingError: If there is none: training on would change nothing.
+    """
+    gradients = [p.grad for p in parameters.values() if p.grad is not None]
+    if not gradients:
+        raise TrainingError(
+            f"none of the {len(parameters)} tensors that move (such as '{next(iter(parameters))}') "
+            "takes part in the loss, so nothing would be learnt; let others move"
+        )
+    return gradients
 
 
 def _project(parameters: Mapping[str, Parameter], hooks: Hooks, past: Any) -> None:
@@ -298,6 +313,7 @@ def _out_of_memory(rows: Sequence[Row]) -> _OutOfMemoryError:
     tokens = sum(row.num_tokens for row in rows)
     longest = max(row.num_tokens for row in rows)
     return _OutOfMemoryError(
-        f"out of memory on {tokens} tokens at once (longest sequence {longest}). Lower "
-        "micro_batch_tokens or max_length, or set gradient_checkpointing: true; snapshots are kept"
+        f"out of memory on {tokens} tokens at once (longest sequence {longest}). Set "
+        "gradient_checkpointing: true, lower max_length, or train an adapter (tuning: lora or "
+        "qlora); snapshots are kept"
     )
