@@ -4,6 +4,7 @@ import pytest
 
 from retain.errors import RecipeError
 from retain.steps.step import Step
+from retain.train import tracker
 from retain.train.tracker import check_tracker, tracking
 
 STEP = Step("train", "phase", 1, {"learning_rate": 1e-3, "methods": [], "seed": 0})
@@ -22,7 +23,7 @@ def scalars(folder):
 
 
 def tell(folder, points):
-    with tracking("tensorboard", "project", STEP, folder) as figures:
+    with tracking("tensorboard", "project", STEP, folder, pytest.fail) as figures:
         for number, loss in points:
             figures(number, {"step": number, "loss": loss, "learning_rate": 0.5})
 
@@ -46,7 +47,7 @@ def test_a_resumed_step_goes_on_in_the_same_run(tmp_path):
 
 
 def test_without_a_tracker_nothing_is_written(tmp_path):
-    with tracking("none", "project", STEP, tmp_path / "t") as figures:
+    with tracking("none", "project", STEP, tmp_path / "t", pytest.fail) as figures:
         assert figures is None
     assert not (tmp_path / "t").exists()
 
@@ -59,3 +60,18 @@ def test_a_missing_package_is_named(monkeypatch, kind, command):
     monkeypatch.setattr("retain.train.tracker.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=f"report_to: {kind} is not installed: {command}"):
         check_tracker(kind)
+
+
+def test_a_tracker_that_fails_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
+    calls = []
+
+    def broken(run, number):
+        calls.append(number)
+        raise OSError("no route to host")
+
+    monkeypatch.setitem(tracker.OPENERS, "tensorboard", broken)
+    lost = []
+    with tracking("tensorboard", "project", STEP, tmp_path, lost.append) as figures:
+        for number in (1, 2, 3):
+            figures(number, {"loss": 1.0})
+    assert (calls, lost) == ([1], ["OSError: no route to host"])

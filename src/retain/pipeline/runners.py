@@ -99,8 +99,13 @@ class Runners:
     def _tracking(self, work: Work) -> AbstractContextManager[Figures | None]:
         """The tracker of a train step; its files lie beside the store, in the run's folder."""
         folder = work.store.root.parent / self._name / TRACKING
-        report_to = self._report_to[work.step.fingerprint]
-        return tracking(report_to, self._name, work.step, folder)
+        kind = self._report_to[work.step.fingerprint]
+
+        def lost(message: str) -> None:
+            work.event("tracker lost", tracker=kind, message=message)
+            work.note(tracker_lost=f"{kind}: {message}")
+
+        return tracking(kind, self._name, work.step, folder, lost)
 
     def _card(self, work: Work) -> CardFacts:
         card = self._cards[work.step.fingerprint]

@@ -34,7 +34,9 @@ def check_tracker(kind: str) -> None:
 
 
 @contextmanager
-def tracking(kind: str, project: str, step: Step, folder: Path) -> Iterator[Figures | None]:
+def tracking(
+    kind: str, project: str, step: Step, folder: Path, lost: Callable[[str], None]
+) -> Iterator[Figures | None]:
     """Inside, what takes a point of the training curve; None without a tracker.
 
     Args:
@@ -42,6 +44,7 @@ def tracking(kind: str, project: str, step: Step, folder: Path) -> Iterator[Figu
         project: What the tracker files the run under: the recipe's name.
         step: The train step; its name and fingerprint name the tracker's run.
         folder: Where trackers that write files write them.
+        lost: Told why, once, if the tracker fails (no network, no room); training goes on.
 
     Raises:
         RecipeError: If its package is not installed.
@@ -51,10 +54,28 @@ def tracking(kind: str, project: str, step: Step, folder: Path) -> Iterator[Figu
         return
     check_tracker(kind)
     run = _Run(kind, project, step, folder)
+    guard = _Guard(lost)
     try:
-        yield run.tell
+        yield lambda number, figures: guard(lambda: run.tell(number, figures))
     finally:
-        run.close()
+        guard(run.close)
+
+
+class _Guard:
+    """Calls a tracker until it fails once: a curve is not worth a phase of training."""
+
+    def __init__(self, lost: Callable[[str], None]) -> None:
+        self._lost = lost
+        self._failed = False
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - whatever a tracker's package raises; it is told
+            self._failed = True
+            self._lost(f"{type(error).__name__}: {error}")
 
 
 class _Run:
