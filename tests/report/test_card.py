@@ -8,7 +8,7 @@ import yaml
 
 from retain.report.card import scored_card
 from retain.report.tables import scores_csv
-from retain.train.card import model_card
+from retain.train.card import Opening, model_card
 from tests.report.synthetic import RECIPE
 
 README = model_card("hindi-low_rate", "org/base", {"steps": 40}, [{"method": "none"}])
@@ -101,3 +101,12 @@ def test_a_model_that_was_not_scored_still_says_where_it_is_from():
     assert front(card) in (None, {})
     assert "## Made from" in card
     assert "## Scores" not in card
+
+
+def test_a_model_of_4_bits_is_opened_as_the_one_that_was_scored():
+    text = model_card("a", "b", {}, [], Opening("AutoModelForCausalLM", "bfloat16"))
+    code = text.partition("```python\n")[2].partition("```")[0]
+    compile(code, "card", "exec")
+    assert 'bnb_4bit_compute_dtype="bfloat16"' in code
+    assert "quantization_config=four_bits" in code
+    assert "BitsAndBytes" not in README

@@ -6,6 +6,13 @@ from typing import Any
 
 from retain.model.auto_class import CAUSAL
 
+FOUR_BITS = """four_bits = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype="{computes_in}",
+)"""
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -20,12 +27,38 @@ class CardFacts:
     methods: tuple[Mapping[str, Any], ...] = ()
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How a model folder is opened as the model that was trained and scored.
+
+    Attributes:
+        by: The class of transformers.
+        computes_in: What weights of 4 bits below an adapter are multiplied in; "" without them.
+    """
+
+    by: str = CAUSAL
+    computes_in: str = ""
+
+    def lines(self) -> list[str]:
+        """Lines of Python."""
+        names = f"{self.by}, AutoTokenizer" + (", BitsAndBytesConfig" if self.computes_in else "")
+        place = '"path/to/this/folder"'
+        given = f'{place}, dtype="float32", quantization_config=four_bits'
+        return [
+            f"from transformers import {names}",
+            "",
+            *(FOUR_BITS.format(computes_in=self.computes_in).splitlines() * bool(self.computes_in)),
+            f"model = {self.by}.from_pretrained({given if self.computes_in else place})",
+            f"tokenizer = AutoTokenizer.from_pretrained({place})",
+        ]
+
+
 def model_card(
     name: str,
     base: str,
     facts: Mapping[str, Any],
     methods: Sequence[Mapping[str, Any]],
-    opens_with: str = CAUSAL,
+    opening: Opening = Opening(),
 ) -> str:
     """The card, in the hub's format; it names no path of this machine.
 
@@ -34,7 +67,7 @@ def model_card(
         base: How the base model is referred to.
         facts: Figures of the training, shown as a table.
         methods: The methods that acted, as a recipe writes them.
-        opens_with: The class of transformers that opens it.
+        opening: How it is opened.
     """
     remote = not base.startswith("embedded:") and base.count("/") == 1 and base[0] not in "./~"
     header = ["---", "library_name: transformers", "tags: [retain]"]
@@ -57,10 +90,7 @@ def model_card(
             *rows,
             "",
             "```python",
-            f"from transformers import {opens_with}, AutoTokenizer",
-            "",
-            f'model = {opens_with}.from_pretrained("path/to/this/folder")',
-            'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
+            *opening.lines(),
             "```",
             "",
         ]

@@ -18,7 +18,7 @@ from retain.model.auto_class import auto_class
 from retain.model.load import load_model
 from retain.model.save import save
 from retain.steps.work import Work
-from retain.train.card import CardFacts, model_card
+from retain.train.card import CardFacts, Opening, model_card
 from retain.train.history import history
 from retain.train.step import MODEL
 
@@ -46,8 +46,8 @@ def run(work: Work, *, base: Path, method: Method, card: CardFacts | None = None
     changed = replace_weights(method, dict(model.named_parameters()), weights)
     facts = {"changed_tensors": changed, "phase": str(settings["phase"])}
     shown = card or CardFacts(base.name, (method.entry(),))
-    opens_with = auto_class(trained)
-    text = model_card(work.step.name, shown.base, facts, shown.methods, opens_with)
+    opening = Opening(auto_class(trained))
+    text = model_card(work.step.name, shown.base, facts, shown.methods, opening)
     save(model, trained, work.output / MODEL, text)
     (work.output / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     work.note(changed_tensors=changed)

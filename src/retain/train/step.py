@@ -27,7 +27,7 @@ from retain.model.save import save, save_adapter
 from retain.model.threads import threads
 from retain.steps.work import Work
 from retain.train.below import read_below
-from retain.train.card import CardFacts, model_card
+from retain.train.card import CardFacts, Opening, model_card
 from retain.train.checkpoints import Checkpoints, steps_inside
 from retain.train.hooks import Hooks
 from retain.train.loop import Point, train_phase
@@ -37,7 +37,7 @@ from retain.train.plan import activation_bytes, fixed_plan, make_plan
 from retain.train.randomness import global_stream
 from retain.train.settings import read_settings
 from retain.train.stream import check_stream, read_stream
-from retain.train.tuning import Tuned, settled, tune
+from retain.train.tuning import HANDOVERS, Tuned, settled, tune
 
 VERSION = 1
 MODEL = "model"
@@ -112,7 +112,7 @@ def run(
     if settings.during_phase:
         facts["checkpoints"] = checkpoints.finish()
     loaded = settled(replace(tuned, loaded=loaded), work.output / MODEL, final)
-    _write(work, loaded, curve, facts, _card(work, facts, shown, auto_class(loaded.folder)))
+    _write(work, loaded, curve, facts, _card(work, facts, shown, loaded))
     work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
@@ -142,10 +142,20 @@ def _unfrozen(model: torch.nn.Module) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def _card(work: Work, facts: Mapping[str, Any], card: CardFacts, opens_with: str) -> str:
+def _card(work: Work, facts: Mapping[str, Any], card: CardFacts, loaded: Loaded) -> str:
+    settings = work.step.settings
     shown = {key: facts[key] for key in ("steps", "trained_tokens", "trainable_parameters")}
-    shown["learning_rate"] = work.step.settings["learning_rate"]
-    return model_card(work.step.name, card.base, shown, card.methods, opens_with)
+    shown["learning_rate"] = settings["learning_rate"]
+    if is_adapted(loaded.model):
+        shown["tuning"] = settings["tuning"]
+        if "model" in work.step.inputs:
+            shown["handover"] = settings.get("handover", HANDOVERS[0])
+    return model_card(work.step.name, card.base, shown, card.methods, _opening(loaded))
+
+
+def _opening(loaded: Loaded) -> Opening:
+    dtype = {"fp32": "float32", "bf16": "bfloat16"}[loaded.precision]
+    return Opening(auto_class(loaded.folder), dtype if loaded.quantisation else "")
 
 
 def _write_checkpoint(
@@ -155,8 +165,8 @@ def _write_checkpoint(
     ends = work.store.path(work.step) / MODEL
     loaded = settled(replace(tuned, joins=False), work.output / MODEL, ends)
     facts = {"steps": step, "learning_rate": work.step.settings["learning_rate"]}
-    opens_with = auto_class(loaded.folder)
-    text = model_card(f"{work.step.name}, step {step}", card.base, facts, card.methods, opens_with)
+    name = f"{work.step.name}, step {step}"
+    text = model_card(name, card.base, facts, card.methods, _opening(loaded))
     with adapters.joined(loaded.model) if tuned.joins else nullcontext():
         _save(loaded, folder, final, text)
 
