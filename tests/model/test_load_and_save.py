@@ -50,14 +50,15 @@ def test_the_progress_bar_of_transformers_is_left_as_found(tiny_model_folder):
     assert logging.is_progress_bar_enabled() == before
 
 
-def test_missing_weights_are_refused_not_made_up(copy):
+@pytest.mark.parametrize("quantisation", [None, "nf4"])
+def test_missing_weights_are_refused_not_made_up(copy, quantisation):
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(copy / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, copy / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=r"1 weights are missing .*layers\.1\.mlp\.up_proj"):
-        load(str(copy), precision="fp32")
+        load(str(copy), precision="fp32", quantisation=quantisation)
 
 
 def test_damaged_weights_are_refused(copy):

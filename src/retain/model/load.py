@@ -1,7 +1,7 @@
 """Open a model: any reference in, a language model with its tokenizer out."""
 
 import logging as standard_logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -112,7 +112,8 @@ def load_quantised(path: Path, device: torch.device, precision: Precision) -> An
     """The decoder in a folder with weights of 4 bits (NF4, quantised twice), by bitsandbytes.
 
     Raises:
-        ModelError: If bitsandbytes is not installed, or the model does not open.
+        ModelError: If bitsandbytes is not installed, the model does not open, or any weight is
+            missing.
     """
     if find_spec("bitsandbytes") is None:
         raise ModelError("4-bit weights need bitsandbytes: pip install 'retain[qlora]'")
@@ -126,7 +127,7 @@ def load_quantised(path: Path, device: torch.device, precision: Precision) -> An
     )
     try:
         with quiet():
-            model = _auto(path).from_pretrained(
+            model, report = _auto(path).from_pretrained(
                 path,
                 dtype=torch.float32,
                 quantization_config=config,
@@ -134,9 +135,11 @@ def load_quantised(path: Path, device: torch.device, precision: Precision) -> An
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=trust.remote_code,
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_cannot_open("model", path, error)) from error
+    _check_whole(report, path)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # an evaluation on a CPU would pack the weights anew, with other scales, and training
@@ -163,13 +166,17 @@ def load_model(path: Path) -> Any:
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_cannot_open("model", path, error)) from error
+    _check_whole(report, path)
+    return model.eval()
+
+
+def _check_whole(report: Mapping[str, Any], path: Path) -> None:
     missing = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
     if missing:
         raise ModelError(
             f"{path}: {len(missing)} weights are missing or of another shape, such as "
             f"{missing[0]}; they would be random. Is the download whole?"
         )
-    return model.eval()
 
 
 def _auto(path: Path) -> Any:
