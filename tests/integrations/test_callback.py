@@ -18,23 +18,23 @@ def task_folder(tmp_path_factory, monkeypatch):
     return write_task_files(tmp_path_factory.mktemp("tasks"))
 
 
-def rows_of_tokens():
-    draw = torch.Generator().manual_seed(0)
+def rows_of_tokens(seed=0):
+    draw = torch.Generator().manual_seed(seed)
     tokens = torch.randint(3, 400, (16, 12), generator=draw)
     return [{"input_ids": row, "labels": row} for row in tokens]
 
 
-def trained(tmp_path, tokenizer, callback, epochs=2):
+def trained(tmp_path, tokenizer, callback, epochs=2, resume=False, **options):
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "trainer"), num_train_epochs=epochs, use_cpu=True,
-        per_device_train_batch_size=8, learning_rate=1e-2, report_to="none", save_strategy="no",
-        disable_tqdm=True, logging_strategy="no",
+        per_device_train_batch_size=8, learning_rate=1e-2, report_to="none",
+        disable_tqdm=True, logging_strategy="no", **{"save_strategy": "no"} | options,
     )  # fmt: skip
     trainer = Trainer(
-        model=make_model(), args=arguments, train_dataset=rows_of_tokens(),
-        processing_class=tokenizer, callbacks=[callback],
+        model=make_model(attention_dropout=0.1), args=arguments, train_dataset=rows_of_tokens(),
+        eval_dataset=rows_of_tokens(seed=1), processing_class=tokenizer, callbacks=callback,
     )  # fmt: skip
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
@@ -43,7 +43,7 @@ def test_a_trainer_learns_what_it_changed(tmp_path, tokenizer, task_folder):
         ["tiny_choices", "tiny_rolling"], limit=8, include_path=[task_folder],
         output=tmp_path / "scores",
     )  # fmt: skip
-    trainer = trained(tmp_path, tokenizer, callback)
+    trainer = trained(tmp_path, tokenizer, [callback])
     assert {row["step"] for row in callback.rows} == {0, 4}
     before, after = (
         next(r for r in callback.rows if r["step"] == step and r["metric"] == "bits_per_byte")
@@ -70,10 +70,43 @@ def test_every_epoch_is_scored_once(tmp_path, tokenizer, task_folder):
     callback = retain.RetentionCallback(
         "tiny_rolling", limit=4, every="epoch", include_path=[task_folder]
     )
-    trained(tmp_path, tokenizer, callback, epochs=3)
+    trained(tmp_path, tokenizer, [callback], epochs=3)
     assert sorted({row["step"] for row in callback.rows}) == [0, 2, 4, 6]
     steps = [row["step"] for row in callback.rows if row["metric"] == "bits_per_byte"]
     assert steps == [0, 2, 4, 6]
+
+
+def test_scoring_changes_nothing_in_the_training(tmp_path, tokenizer, task_folder):
+    """Dropout draws the same, though a model was scored between."""
+    callback = retain.RetentionCallback("tiny_choices", limit=4, include_path=[task_folder])
+    scored = trained(tmp_path / "a", tokenizer, [callback]).model.state_dict()
+    plain = trained(tmp_path / "b", tokenizer, []).model.state_dict()
+    assert all(torch.equal(value, plain[name]) for name, value in scored.items())
+
+
+def test_the_last_rows_are_of_the_model_that_comes_out(tmp_path, tokenizer, task_folder):
+    callback = retain.RetentionCallback(
+        "tiny_rolling", limit=4, every="epoch", include_path=[task_folder]
+    )
+    trainer = trained(
+        tmp_path, tokenizer, [callback], epochs=4, eval_strategy="epoch", save_strategy="epoch",
+        load_best_model_at_end=True,
+    )  # fmt: skip
+    best = trainer.state.best_global_step
+    assert best < trainer.state.global_step  # other random tokens are not learnt
+    rows = [row for row in callback.rows if row["metric"] == "bits_per_byte"]
+    assert [row["step"] for row in rows] == [0, 2, 4, 6, 8, best]
+    value = {row["step"]: row["value"] for row in rows}
+    assert rows[-1]["value"] == next(row["value"] for row in rows if row["step"] == best)
+    assert value[best] != value[8]
+
+
+def test_a_resumed_training_says_since_when_it_counts(tmp_path, tokenizer, task_folder):
+    trained(tmp_path, tokenizer, [], epochs=1, save_strategy="epoch")
+    callback = retain.RetentionCallback("tiny_rolling", limit=4, include_path=[task_folder])
+    with pytest.warns(UserWarning, match="training goes on at step 2"):
+        trained(tmp_path, tokenizer, [callback], resume=True)
+    assert {row["step"] for row in callback.rows} == {2, 4}
 
 
 def test_another_rhythm_is_refused():

@@ -8,6 +8,7 @@ The model is scored before the first step, and after the last one or each epoch,
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from warnings import warn
 
 from transformers import TrainerCallback
 
@@ -23,7 +24,11 @@ class RetentionCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
     What comes out stands in ``rows`` (one per scoring, task, metric and number of shots: ``step``,
     ``value``, ``difference`` from before the training with its paired interval, see
     ``evaluate.compare``), in the trainer's log history as ``retention/<task>/<metric>`` and
-    ``…/change``, and, with ``output``, in a folder per scoring.
+    ``…/change``, and, with ``output``, in a folder per scoring. The last rows are of the model that
+    comes out: with ``load_best_model_at_end``, of that step's.
+
+    Limits: a training that is resumed is compared with the model as it was resumed, and says so;
+    weights that are spread over processes (FSDP, ZeRO-3) are not scored.
 
     Args:
         tasks: Names, as a recipe writes them.
@@ -58,19 +63,27 @@ class RetentionCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Score the model as it comes."""
         if state.is_world_process_zero and self._before is None:
-            self._score(state, given)
+            if state.global_step:
+                warn(
+                    f"training goes on at step {state.global_step}: what RetentionCallback calls "
+                    "a change is the change since then, not since training began",
+                    stacklevel=2,
+                )
+            self._score(state.global_step, state, given)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Score the model after an epoch, where that is asked for."""
         if state.is_world_process_zero and self.every == "epoch":
-            self._score(state, given)
+            self._score(state.global_step, state, given)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Score the model that comes out."""
-        if state.is_world_process_zero and self._scored_at != state.global_step:
-            self._score(state, given)
+        best = state.best_global_step if args.load_best_model_at_end else None
+        step = best or state.global_step
+        if state.is_world_process_zero and self._scored_at != step:
+            self._score(step, state, given)
 
-    def _score(self, state: Any, given: dict[str, Any]) -> None:
+    def _score(self, step: int, state: Any, given: dict[str, Any]) -> None:
         tokenizer = self.tokenizer or given.get("processing_class") or given.get("tokenizer")
         found = evaluation(
             given["model"],
@@ -81,15 +94,15 @@ class RetentionCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
             **self.options,
         )
         self._before = self._before or found
-        self._scored_at = state.global_step
+        self._scored_at = step
         rows = compare(found, self._before)
-        self.rows += [{"step": state.global_step, **row} for row in rows]
-        logged: dict[str, Any] = {"step": state.global_step, "epoch": state.epoch}
+        self.rows += [{"step": step, **row} for row in rows]
+        logged: dict[str, Any] = {"step": step, "epoch": state.epoch}
         for row in rows:
             shots = f"@{row['num_fewshot']}" if len(set(self.num_fewshot)) > 1 else ""
             name = f"retention/{row['task']}{shots}/{row['metric']}"
             logged |= {name: row["value"], f"{name}/change": row["difference"]}
         state.log_history.append(logged)
         if self.output is not None:
-            config = {"model": str(given["model"].name_or_path), "step": state.global_step}
-            write(found, Path(self.output) / f"step-{state.global_step}", config, rows)
+            config = {"model": str(given["model"].name_or_path), "step": step}
+            write(found, Path(self.output) / f"step-{step}", config, rows)
