@@ -1,11 +1,11 @@
-"""StereoSet as a task: scores that plain transformers gives, computed directly."""
+"""StereoSet and CrowS-Pairs as tasks: scores that plain transformers gives, computed directly."""
 
 import numpy as np
 import pytest
 import torch
 
 from retain.evaluate import bias_task, catalog
-from retain.evaluate.bias_task import METRICS, StereoSet
+from retain.evaluate.bias_task import METRICS, PAIR_METRICS, CrowSPairs, StereoSet
 from retain.evaluate.documents import document_texts
 from retain.evaluate.engine import Engine
 from retain.evaluate.run import run
@@ -24,12 +24,25 @@ ROWS = [
 ]
 
 
+PAIRS = [
+    {
+        "choices": [f"the {word} ran {n} times.", f"the doctor ran {n} times."][
+            :: -1 if n % 3 else 1
+        ],
+        "bias_type": ("race-color", "age")[n % 2],
+        "item": f"frame {n}",
+    }
+    for n, word in enumerate(("cat", "मेरो", "dog", "sea") * 3)
+]
+DATA = {"stereoset": [*ROWS, ROWS[0]], "crows-pairs": PAIRS}
+
+
 @pytest.fixture
 def rows(monkeypatch):
-    bias_task.documents.cache_clear()
-    monkeypatch.setattr(bias_task, "load_embedded", lambda name: [*ROWS, ROWS[0]])
+    bias_task.rows_of.cache_clear()
+    monkeypatch.setattr(bias_task, "load_embedded", DATA.get)
     yield ROWS
-    bias_task.documents.cache_clear()
+    bias_task.rows_of.cache_clear()
 
 
 def per_token(model, tokenizer, document, choice):
@@ -85,12 +98,48 @@ def test_limits_nest_and_shots_are_none(rows, engine):
     assert any("50 is neutral" in note for note in four.notes)
 
 
-def test_the_spec_says_what_the_task_gives():
-    (spec,) = catalog.resolve(["embedded_stereoset"])
-    assert spec["kind"] == "stereoset"
+def log_probability(model, tokenizer, sentence):
+    """Of a whole sentence, without any of ours."""
+    tokens = [tokenizer.bos_token_id, *tokenizer(sentence, add_special_tokens=False).input_ids]
+    with torch.no_grad():
+        logprobs = model(input_ids=torch.tensor([tokens])).logits[0].float().log_softmax(-1)
+    return sum(logprobs[place, token].item() for place, token in enumerate(tokens[1:]))
+
+
+def test_pairs_equal_a_direct_computation_in_all_and_by_type(rows, engine, sharp_llama, tokenizer):
+    found = run([CrowSPairs(engine)], engine, [0])
+    prefers = []
+    for pair in PAIRS:
+        first, second = (log_probability(sharp_llama, tokenizer, one) for one in pair["choices"])
+        prefers.append(first > second)
+    assert 0 < sum(prefers) < len(prefers)
+    score = values(found)
+    assert score == pytest.approx({
+        "stereotype": 100 * sum(prefers) / 12,
+        "stereotype_race_color": 100 * sum(prefers[::2]) / 6,
+        "stereotype_age": 100 * sum(prefers[1::2]) / 6,
+    })  # fmt: skip
+    assert {item["metric:stereotype"] for item in found.items} == {0, 100}
+    stderr = next(r["stderr"] for r in found.scores if r["metric"] == "stereotype")
+    assert stderr  # a mean of items: it has an interval
+
+
+def test_pairs_are_limited_and_noted_like_other_tasks(rows, engine):
+    task = CrowSPairs(engine, 5)
+    assert len(task.items) == 5
+    assert task.shots([0, 5]) == [0]
+    assert any("50 is neutral" in note for note in task.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics"), [("stereoset", METRICS), ("crows_pairs", PAIR_METRICS)]
+)
+def test_the_spec_says_what_the_task_gives(name, metrics):
+    (spec,) = catalog.resolve([f"embedded_{name}"])
+    assert spec["kind"] == name
     assert [
         (m["name"], m["higher_is_better"], m["unit"], m["is_main"]) for m in spec["metrics"]
-    ] == [(m.name, m.higher_is_better, m.unit, m.is_main) for m in METRICS]
+    ] == [(m.name, m.higher_is_better, m.unit, m.is_main) for m in metrics]
 
 
 def test_its_sentences_are_looked_for_in_the_training_data(rows):
@@ -98,6 +147,8 @@ def test_its_sentences_are_looked_for_in_the_training_data(rows):
     texts = [text for _, text in document_texts(spec)]
     assert "the cat ran 1 times." in texts
     assert "my dog sat on a mat. the cat ran 0 times." in texts
+    (pairs,) = catalog.resolve(["embedded_crows_pairs"])
+    assert "the dog ran 2 times." in [text for _, text in document_texts(pairs)]
 
 
 @pytest.mark.slow

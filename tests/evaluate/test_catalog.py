@@ -9,6 +9,7 @@ import pytest
 
 from retain.errors import TaskError
 from retain.evaluate import catalog, task_files
+from retain.recipe import model
 from tests.evaluate.evaluation_task_files import write_task_files
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "pyarrow", "sacrebleu")
@@ -41,8 +42,12 @@ def test_embedded_tasks_are_resolved_without_anything_heavy():
 def test_the_general_group():
     specs = catalog.resolve(["general", "embedded_piqa"])
     assert names(specs) == list(catalog.GENERAL)
-    assert [catalog.main_metric(spec)["name"] for spec in specs] == ["acc", "acc", "bits_per_byte"]
-    assert [catalog.main_metric(spec)["higher_is_better"] for spec in specs] == [True, True, False]
+    mains = [catalog.main_metric(spec)["name"] for spec in specs]
+    assert mains == ["acc", "acc", "bits_per_byte", "followed"]
+    assert model.GENERAL == catalog.GENERAL  # what a recipe that names no groups gets
+    assert [catalog.main_metric(spec)["higher_is_better"] for spec in specs] == [
+        *(True, True, False, True),
+    ]
 
 
 def test_every_shipped_task_resolves_to_json_with_its_data():
@@ -66,6 +71,7 @@ def test_phases_and_groups_of_the_recipe():
         "general": ["embedded_siqa"],
         "both": ["embedded_siqa", "phase:hindi"],
         "minimal_pairs": list(catalog.MINIMAL_PAIRS),
+        "languages": [language["name"] for language in catalog.LANGUAGES],
     }
 
 

@@ -80,6 +80,7 @@ def test_it_is_asked_by_chat_and_scored(engine):
     [spec] = catalog.resolve(["verifiable_instructions"])
     task = make_task(spec, engine, limit=3, compat=None)
     assert task.shots([0, 5]) == [0]
+    assert [metric["name"] for metric in spec["metrics"]] == [one.name for one in METRICS]
     [first, *_] = questions = task.questions(0)
     assert first.prompt in engine.tokenizer.decode(first.calls[0].tokens)
     assert first.calls[0].text.endswith("<|im_start|>assistant\n")
@@ -111,3 +112,5 @@ def test_a_reply_that_loops_is_told(engine):
     [fine] = task.outcomes([question], [["A cat."]])
     assert looping.metrics["repetition"] > 0.8
     assert fine.metrics["repetition"] == 0
+    assert looping.metrics["repetition_20"] == pytest.approx(1 - 6 / (120 - 19))
+    assert fine.metrics["repetition_4"] == 0  # too short for four words: none is repeated

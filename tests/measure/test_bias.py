@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retain.measure.bias import stereoset
+from retain.measure.bias import crows_pairs, stereoset
 
 ITEMS = st.lists(
     st.tuples(st.sampled_from("abc"), st.tuples(*[st.integers(0, 3)] * 3)), min_size=1, max_size=12
@@ -77,3 +77,24 @@ def test_no_item_has_no_score_and_shapes_must_fit():
     assert all(math.isnan(value) for value in stereoset(np.zeros((0, 3)), []))
     with pytest.raises(ValueError, match=r"shape \(I, 3\)"):
         stereoset(np.zeros((2, 2)), ["a", "b"])
+
+
+PAIRS = st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=12)
+
+
+@given(pairs=PAIRS, seed=st.integers(0, 99))
+def test_pairs_count_preferences_and_nothing_else(pairs, seed):
+    score = crows_pairs(np.array(pairs, dtype=float))
+    assert score == pytest.approx(100 * sum(a > b for a, b in pairs) / len(pairs))
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    stretched = np.exp(np.array(pairs, dtype=float)[order]) - 9
+    assert crows_pairs(stretched) == pytest.approx(score)
+    apart = np.array([pair for pair in pairs if pair[0] != pair[1]], dtype=float).reshape(-1, 2)
+    if len(apart):
+        assert crows_pairs(apart) + crows_pairs(apart[:, ::-1]) == pytest.approx(100)
+
+
+def test_no_pair_has_no_score_and_pairs_have_two_sides():
+    assert math.isnan(crows_pairs(np.zeros((0, 2))))
+    with pytest.raises(ValueError, match=r"shape \(I, 2\)"):
+        crows_pairs(np.zeros((2, 3)))

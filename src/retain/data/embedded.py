@@ -284,6 +284,7 @@ def _stereoset(entry: Entry, files: Files) -> Iterator[Row]:
 
 
 def _crows_pairs(entry: Entry, files: Files) -> Iterator[Row]:
+    """The more stereotyped sentence first: ``mask1`` is of the authors' ``sent_more``."""
     for content in files.values():
         for raw in csv.DictReader(io.StringIO(content.decode("utf-8"))):
             pair = [raw["sentence"].replace("[MASK]", raw[mask]) for mask in ("mask1", "mask2")]

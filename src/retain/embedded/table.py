@@ -274,8 +274,8 @@ _DATA = (
         licence="CC-BY-SA-4.0",
         reader="crows_pairs",
         num_rows=1_017,
-        note="Sentence pairs that differ in one word, 1,018 of 1,508. Which side is the stereotype "
-        "is not stated and not constant: an approximation, stereoset is the measure.",
+        note="Pairs of sentences that differ in one word, the more stereotyped one first: 1,018 of "
+        "the 1,508. Measures bias; there is no right answer.",
     ),
     Entry(
         name="hindi-prose",

@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from retain.errors import ModelError, StoreError, TaskError
-from retain.evaluate.bias_task import StereoSet
+from retain.evaluate.bias_task import CrowSPairs, StereoSet
 from retain.evaluate.catalog import Name, groups_of, resolve
 from retain.evaluate.compare import COMPARISON_COLUMNS
 from retain.evaluate.engine import Engine
@@ -208,6 +208,8 @@ def make_task(
             return own_task(spec, engine, limit)
         case "stereoset":
             return StereoSet(engine, limit)
+        case "crows_pairs":
+            return CrowSPairs(engine, limit)
         case "instructions":
             return InstructionTask(engine, limit)
         case _:

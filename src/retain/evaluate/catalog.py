@@ -16,7 +16,15 @@ from typing import Any
 
 from retain.errors import TaskError, did_you_mean
 from retain.evaluate.identity import identity_of, own_sha256, task_data
-from retain.evaluate.task_files import OWN, TaskFile, find, find_groups, metric_facts
+from retain.evaluate.task_files import (
+    OWN,
+    PAIR_METRICS,
+    REPETITIONS,
+    TaskFile,
+    find,
+    find_groups,
+    metric_facts,
+)
 
 __all__ = [
     "GENERAL",
@@ -31,7 +39,10 @@ __all__ = [
     "members",
     "resolve",
 ]
-GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
+GENERAL = (
+    *("embedded_boolq", "embedded_piqa", "english_bits_per_byte"),
+    "verifiable_instructions",
+)
 MINIMAL_PAIRS = (
     "minimal_pairs_english_agreement",
     "minimal_pairs_english_case",
@@ -42,22 +53,34 @@ MINIMAL_PAIRS = (
     "minimal_pairs_nepali_case",
     "minimal_pairs_nepali_honorific",
 )
-GROUPS: Mapping[str, Sequence[str]] = {"general": GENERAL, "minimal_pairs": MINIMAL_PAIRS}
+LANGUAGES = tuple(
+    {"name": f"{language}_bits_per_byte", "data": f"embedded:udhr-{language}"}
+    | {"metric": "bits_per_byte"}
+    for language in ("en", "fr", "es", "ru", "ar", "hi", "ne", "bn", "sw", "id", "zh", "ja")
+)
+"""About 1,000 characters in each of twelve languages; another one is a test of one's own."""
 PHASES = "phases"
 PHASE = "phase:"
 METRICS = ("exact_match", "choice", "chrf", "bleu", "rouge_1", "rouge_l", "bits_per_byte")
 STEREOSET = "embedded_stereoset"
+CROWS_PAIRS = "embedded_crows_pairs"
 INSTRUCTIONS = "verifiable_instructions"
 VERSIONS = {
     "lm_eval": 1,
     "phase": 1,
     "own": 1,
     "stereoset": 1,
-    "instructions": 1,
+    "crows_pairs": 1,
+    "instructions": 2,
 }  # of how we drive each kind; raise by hand
 TASK_FILES = Path(__file__).with_name("tasks")
 
 Name = str | Mapping[str, Any]
+GROUPS: Mapping[str, Sequence[Name]] = {
+    "general": GENERAL,
+    "minimal_pairs": MINIMAL_PAIRS,
+    "languages": LANGUAGES,
+}
 Spec = dict[str, Any]
 Maker = Callable[[], Spec]
 
@@ -136,7 +159,7 @@ def groups_of(
 
 def embedded_tasks() -> list[str]:
     """Names of the tasks that are shipped, their data embedded or written here."""
-    return sorted([STEREOSET, INSTRUCTIONS, *(path.stem for path in TASK_FILES.glob("*.yaml"))])
+    return sorted([*MADE_HERE, *(path.stem for path in TASK_FILES.glob("*.yaml"))])
 
 
 def main_metric(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,10 +191,8 @@ def _found(
         return [(str(name.get("name")), partial(_own, name))]
     if name.startswith(PHASE):
         return [(name, partial(_phase, name, phases))]
-    if name == STEREOSET:
-        return [(name, _stereoset)]
-    if name == INSTRUCTIONS:
-        return [(name, _instructions)]
+    if name in MADE_HERE:
+        return [(name, MADE_HERE[name])]
     shipped = TASK_FILES / f"{name}.yaml"
     if shipped.is_file():
         return [(name, partial(_of_file, TaskFile(name, "retain", shipped.name)))]
@@ -214,10 +235,23 @@ def _stereoset() -> Spec:
     }
 
 
+def _crows_pairs() -> Spec:
+    from retain.embedded import identity
+
+    return {
+        "name": CROWS_PAIRS,
+        "kind": "crows_pairs",
+        "version": VERSIONS["crows_pairs"],
+        "metrics": [metric_facts(name, is_main=name == PAIR_METRICS[0]) for name in PAIR_METRICS],
+        "data": "embedded:crows-pairs",
+        "data_sha256": identity("crows-pairs"),
+    }
+
+
 def _instructions() -> Spec:
     from retain.evaluate.instructions import identity
 
-    names = ("followed", "language_kept", "repetition")
+    names = ("followed", "language_kept", *REPETITIONS)
     return {
         "name": INSTRUCTIONS,
         "kind": "instructions",
@@ -226,6 +260,14 @@ def _instructions() -> Spec:
         "metrics": [metric_facts(name, is_main=name == names[0]) for name in names],
         "data_sha256": identity(),
     }
+
+
+MADE_HERE: Mapping[str, Maker] = {
+    STEREOSET: _stereoset,
+    CROWS_PAIRS: _crows_pairs,
+    INSTRUCTIONS: _instructions,
+}
+"""Shipped tasks that no file of lm-eval's describes."""
 
 
 def _own(given: Mapping[str, Any]) -> Spec:

@@ -26,12 +26,12 @@ def document_texts(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
         check_unchanged(spec)
         examples = load(spec["at_data"]).examples
         return [(f"{name} {one.id}", text) for one in examples for text in texts(one)]
-    if spec["kind"] == "stereoset":
-        from retain.evaluate.bias_task import continuations, documents
+    if spec["kind"] in ("stereoset", "crows_pairs"):
+        from retain.evaluate.bias_task import continuations, rows_of
 
         return [
-            (f"{name} {row['target']}", f"{context}{sentence}")
-            for row in documents()
+            (f"{name} {row.get('target', row['bias_type'])}", f"{context}{sentence}")
+            for row in rows_of(name)
             for context, sentence in continuations(row)
         ]
     if spec["kind"] == "instructions":

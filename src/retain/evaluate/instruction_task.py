@@ -21,7 +21,7 @@ from retain.evaluate.instructions import (
 )
 from retain.evaluate.items import divide, document_key, limit_notes
 from retain.evaluate.task import Metric, Outcome, Question, Reply
-from retain.measure.repetition import text_repetition
+from retain.measure.repetition import LENGTHS, text_repetition, text_repetitions
 
 ANSWER_TOKENS = 160
 FOLLOWED, LANGUAGE, REPETITION = "followed", "language_kept", "repetition"
@@ -29,6 +29,7 @@ METRICS = (
     Metric(FOLLOWED, True, "fraction", True),
     Metric(LANGUAGE, True, "fraction", False),
     Metric(REPETITION, False, "fraction", False),
+    *(Metric(f"{REPETITION}_{length}", False, "fraction", False) for length in LENGTHS),
 )
 NOTE = "the instructions in Hindi and Nepali have not been reviewed by a native speaker"
 
@@ -80,7 +81,7 @@ class InstructionTask:
         ]
 
     def metrics(self, outcomes: Sequence[Outcome]) -> list[Metric]:
-        """All three."""
+        """All of them."""
         return list(METRICS)
 
     def aggregate(self, metric: Metric, outcomes: Sequence[Outcome]) -> float:
@@ -89,12 +90,16 @@ class InstructionTask:
 
 
 def _outcome(instruction: Instruction, reply: str) -> Outcome:
-    repeated = text_repetition(reply)
+    repeated = {REPETITION: text_repetition(reply)} | {
+        f"{REPETITION}_{length}": part for length, part in text_repetitions(reply).items()
+    }
     return Outcome(
         metrics={
             FOLLOWED: float(follows(instruction, reply)),
             LANGUAGE: float(is_in_language(reply, instruction.language)),
-            REPETITION: 0.0 if isnan(repeated) else repeated,  # too short to repeat itself
+        }
+        | {  # a reply that is too short does not repeat itself
+            name: 0.0 if isnan(part) else part for name, part in repeated.items()
         },
         prediction=reply,
         target=instruction.constraint,

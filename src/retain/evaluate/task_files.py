@@ -21,6 +21,14 @@ from retain.errors import TaskError
 
 INDEX_FORMAT = 2
 OWN = "own"  # what a spec calls the folder a user included
+PAIR_METRICS = (
+    *("stereotype", "stereotype_age", "stereotype_disability", "stereotype_gender"),
+    *("stereotype_nationality", "stereotype_physical_appearance", "stereotype_race_color"),
+    *("stereotype_religion", "stereotype_sexual_orientation", "stereotype_socioeconomic"),
+)
+"""Of CrowS-Pairs: the share of stereotypes, in all and by type of bias."""
+REPETITIONS = ("repetition", *(f"repetition_{length}" for length in (4, 8, 12, 16, 20)))
+"""Of written answers: the mean over n-grams, and each length by itself."""
 UNITS = {
     "acc": "fraction",
     "acc_norm": "fraction",
@@ -42,8 +50,9 @@ UNITS = {
     "icat": "points",
     "lms": "points",
     "ss": "points",
-    **dict.fromkeys(("followed", "language_kept", "repetition"), "fraction"),
+    **dict.fromkeys(("followed", "language_kept", *REPETITIONS), "fraction"),
     **{f"ss_{kind}": "points" for kind in ("gender", "profession", "race", "religion")},
+    **dict.fromkeys(PAIR_METRICS, "points"),
 }
 LOWER_IS_BETTER = {
     "bits_per_byte",
@@ -52,8 +61,9 @@ LOWER_IS_BETTER = {
     "perplexity",
     "ter",
     "brier_score",
-    "repetition",
+    *REPETITIONS,
     *("ss", "ss_gender", "ss_profession", "ss_race", "ss_religion"),
+    *PAIR_METRICS,
 }
 DEFAULT_METRICS = {  # lm_eval.api.registry.DEFAULT_METRIC_REGISTRY
     "loglikelihood": ["perplexity", "acc"],

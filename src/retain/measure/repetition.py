@@ -40,6 +40,22 @@ def repetition(pieces: Sequence[Hashable], length: int) -> float:
     return 1 - len({tuple(pieces[start : start + length]) for start in range(num_all)}) / num_all
 
 
+def text_repetitions(text: str) -> dict[int, float]:
+    """`repetition` of a text's words for each n of `LENGTHS`.
+
+    Returns:
+        n to a fraction, 0 to 1; NaN for each n that does not fit into the text. Words of over
+        `LONGEST_WORD` characters are taken apart, so that "hahaha…" counts too.
+
+    >>> {length: round(part, 2) for length, part in text_repetitions("na " * 10).items()}
+    {4: 0.86, 8: 0.67, 12: nan, 16: nan, 20: nan}
+    """
+    pieces = [
+        piece for word in words(text) for piece in (word if len(word) > LONGEST_WORD else (word,))
+    ]
+    return {length: repetition(pieces, length) for length in LENGTHS}
+
+
 def text_repetition(text: str) -> float:
     """Mean of `repetition` over the words of a text, over those n of 4…20 that fit into it.
 
@@ -47,16 +63,12 @@ def text_repetition(text: str) -> float:
     mean therefore tells lists from loops better than any single n.
 
     Returns:
-        A fraction, 0 to 1. NaN for a text of fewer than four words. Words of over `LONGEST_WORD`
-        characters are taken apart, so that "hahaha…" counts too.
+        A fraction, 0 to 1. NaN for a text of fewer than four words.
 
     >>> text_repetition("na " * 30).__round__(2)
     0.94
     >>> text_repetition("What we call the beginning is often the end.")
     0.0
     """
-    pieces = [
-        piece for word in words(text) for piece in (word if len(word) > LONGEST_WORD else (word,))
-    ]
-    known = [repetition(pieces, length) for length in LENGTHS if len(pieces) >= length]
+    known = [part for part in text_repetitions(text).values() if not math.isnan(part)]
     return math.fsum(known) / len(known) if known else math.nan

@@ -17,7 +17,10 @@ from retain.recipe.faults import Fault, refuse, refuse_one, unknown
 from retain.recipe.train import Flag, Name, Number, Part, Text, Train, Whole
 from retain.recipe.yaml_text import write
 
-GENERAL = ("embedded_boolq", "embedded_piqa", "english_bits_per_byte")
+GENERAL = (
+    *("embedded_boolq", "embedded_piqa", "english_bits_per_byte"),
+    "verifiable_instructions",
+)
 
 
 class HeldOut(Part):
