@@ -35,9 +35,31 @@ def test_the_other_arms_are_finished_and_reported(values, tmp_path):
     run = tmp_path / "runs" / "toy"
     with (run / "scores.csv").open() as file:
         assert {row["arm"] for row in csv.DictReader(file)} == {"none", "low"}
-    assert "Arm writes failed and is not in the tables" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    first_screen, rest = page.split('class="verdict"', 1)
+    assert "Arm writes failed." in first_screen
+    assert "tree_generation" in first_screen  # which step, and what it said
+    assert rest.count('class="lost"') == 2  # scores, and what differs between the arms
+    assert "writes & \\multicolumn" in (run / "measures.tex").read_text()
     assert api.export("toy", "low", tmp_path / "model")
-    with pytest.raises(RetainError, match="steps are not finished"):
+
+
+def test_the_report_can_be_written_again(values, tmp_path):
+    run = tmp_path / "runs" / "toy"
+    with pytest.raises(RetainError, match="tree_generation"):
+        api.run(values)
+    (run / "report.html").unlink()
+    assert "Arm writes failed." in api.report(run).read_text()
+    shared = api.report(run, share=True).read_text()
+    assert "Arm writes failed." in shared
+    assert "Raise answer_tokens" not in shared  # what a step said may hold paths and texts
+    api.run(values | {"name": "other", "arms": {"none": []}})
+    assert "no arm in common" not in api.compare("toy", "other")
+
+    entries = (run / "journal.jsonl").read_text().splitlines()
+    failed = next(line for line in entries if '"step failed"' in line)
+    (run / "journal.jsonl").write_text(failed.replace("step failed", "step interrupted") + "\n")
+    with pytest.raises(RetainError, match="steps are not finished"):  # not failed: not yet done
         api.report(run)
 
 

@@ -1,6 +1,7 @@
 """The page: what it says, what it may do (nothing), and whether a browser can read it."""
 
 import errno
+import io
 import re
 from base64 import b64encode
 from dataclasses import replace
@@ -8,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from retain.errors import StoreError
 from retain.report import report as writer
@@ -15,10 +17,11 @@ from retain.report.analysis import analyse, choose_arms
 from retain.report.facts import Cost, Question
 from retain.report.page import render
 from retain.report.report import write_report
-from retain.report.results import Arm
-from retain.report.scores import Checkpoint
+from retain.report.results import Arm, LostArm
+from retain.report.scores import Checkpoint, ItemKey, TaskKey
+from retain.report.terminal import show_analysis
 from tests.report.reading import Reader
-from tests.report.synthetic import ARMS, RECIPE, TASKS, make_results
+from tests.report.synthetic import ARMS, RECIPE, TASKS, make_results, set_task
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "report.txt"
 
@@ -133,6 +136,7 @@ def everything_hostile(results, text):
         environment={text: text},
         command=text,
         notes=(text,),
+        lost=(LostArm(arm=Arm(name=text, description=text), reason=text),),
     )
 
 
@@ -233,6 +237,71 @@ def test_failed_gates_stand_first(results):
     gate = {"measure": "change_from_base", "task": "embedded_piqa", "below": -0.1}
     text = Reader(page_of(replace(results, recipe=RECIPE | {"fail_if": [gate]}))).text
     assert text.index("Gate failed.") < text.index("Ship “low_rate”")
+
+
+def test_an_arm_that_failed_stands_on_the_first_screen_and_in_the_tables(results):
+    lost = LostArm(arm=Arm(name="tree", description="tree_generation"), reason="write tree: full")
+    failed = replace(results, lost=(lost,))
+    text = Reader(page_of(failed)).text
+    assert text.index("Arm tree failed.") < text.index("Ship “low_rate”")
+    assert " ".join(text).count("write tree: full") == 3
+    console = Console(record=True, width=100, file=io.StringIO())
+    show_analysis(analyse(failed, choose_arms(failed)), console)
+    assert "Arm tree failed. write tree: full" in console.export_text()
+    shared = replace(failed, lost=(replace(lost, reason=""),))
+    assert "A step of it failed." in " ".join(Reader(page_of(shared)).text)
+
+
+def test_where_two_arms_agree_on_every_item_no_interval_is_shown():
+    same = set_task("embedded_piqa", rows=(0.68, 0.68, (0.68, 0.68, 0.68, 0.68)))
+    made = make_results(tasks=same)
+    items = dict(made.items)
+    for where in made.items:  # every checkpoint answers as the base model does
+        base = where.checkpoint._replace(arm="none", phase_index=0)
+        if where.task.task == "embedded_piqa":
+            items[where] = made.items[where._replace(checkpoint=base)]
+    page = page_of(replace(made, items=items, scores=_as_base(made)))
+    compared = page.split("<h2>Compared with the control</h2>")[1].split("</section>")[0]
+    assert compared.count("no difference on 200 items") == 3
+    assert "[0.000, 0.000]" not in compared
+    assert page.count("no difference on 200 items") > 3  # from the base, too
+    assert "none of 200 items" in page  # flips
+
+
+def _as_base(made):
+    base = {(row.task, row.role): row for row in made.scores if row.phase_index == 0}
+    return tuple(
+        replace(row, value=base[row.task, row.role].value) if row.task == "embedded_piqa" else row
+        for row in made.scores
+    )
+
+
+def test_shares_of_stereotypes_have_their_table_and_no_colour():
+    tasks = dict(TASKS)
+    made = make_results(tasks=tasks)
+    pairs = "embedded_crows_pairs"
+    scores, items = list(made.scores), dict(made.items)
+    for row in made.scores:
+        if row.task == "embedded_piqa":
+            for metric in ("stereotype", "stereotype_race_color"):
+                scores.append(replace(
+                    row, task=pairs, metric=metric, value=100 * row.value, unit="points",
+                    higher_is_better=False, is_main=metric == "stereotype", chance=None,
+                    majority=None,
+                ))  # fmt: skip
+                where = ItemKey(row.checkpoint, row.key)
+                key = TaskKey(pairs, metric, 0)
+                one = made.items[where]
+                items[ItemKey(row.checkpoint, key)] = replace(one, values=100 * one.values)
+    page = page_of(replace(made, scores=tuple(scores), items=items))
+    text = Reader(page).text
+    table = page.split("Which stereotypes are preferred")[1].split("</section>")[0]
+    assert "race color" in table
+    assert "50 is neutral" in table
+    assert "loss-" not in table
+    assert "gain-" not in table
+    assert "stereotype, 50 is neutral" in text
+    assert "Which stereotypes" not in page_of(make_results())
 
 
 def test_mixed_devices_warn(results):

@@ -5,10 +5,13 @@ import io
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
+from retain.report.scores import Checkpoint, ItemKey, TaskKey
 from retain.report.tables import (
     MEASURE_COLUMNS,
     SCORE_COLUMNS,
@@ -43,7 +46,8 @@ def test_columns_are_those_of_the_design():
     )
     assert ",".join(MEASURE_COLUMNS) == (
         "variant,arm,seed,phase_index,phase,group,task,metric,num_fewshot,measure,value,unit,"
-        "ci_low,ci_high,num_items,num_seeds,versus"
+        "ci_low,ci_high,num_items,num_seeds,versus,"
+        "items_right_to_wrong,items_wrong_to_right,mcnemar_p"
     )
 
 
@@ -200,3 +204,45 @@ def test_several_seeds_give_a_mean_an_interval_and_a_spread():
 def test_a_cell_never_holds_nan():
     assert cell(math.nan) == ""
     assert cell(float("1e-300")) == "1e-300"
+
+
+def test_mcnemar_stands_where_two_checkpoints_are_compared_on_right_or_wrong_items(results, rows):
+    def at(arm, row, task="embedded_piqa"):
+        key = ItemKey(Checkpoint("default", arm, 0, row), TaskKey(task, TASKS[task][0], 0))
+        return results.items[key].of_role("report").values
+
+    pairs = {
+        ("change_from_base", "base"): (at("replay", 0), at("replay", 2)),
+        ("difference", "none"): (at("none", 2), at("replay", 2)),
+        ("right_to_wrong", "base"): (at("replay", 0), at("replay", 2)),
+    }
+    of_task = {"arm": "replay", "phase_index": 2, "num_fewshot": 0}
+    for (measure, versus), (before, after) in pairs.items():
+        row = only(rows, task="embedded_piqa", measure=measure, versus=versus, **of_task)
+        lost, gained = int((before > after).sum()), int((before < after).sum())
+        assert (row.items_right_to_wrong, row.items_wrong_to_right) == (lost, gained)
+        assert row.mcnemar_p == pytest.approx(binomtest(lost, lost + gained).pvalue)
+    learnt = only(rows, task="phase:medicine", measure="right_to_wrong", **of_task)
+    before, after = at("replay", 1, "phase:medicine"), at("replay", 2, "phase:medicine")
+    assert learnt.versus == "just_learnt"
+    assert learnt.items_right_to_wrong == (before > after).sum()
+    bits = only(rows, task="english_bits_per_byte", measure="change_from_base", **of_task)
+    assert bits.items_right_to_wrong is None
+    assert math.isnan(bits.mcnemar_p)
+
+
+def test_mcnemar_is_of_one_seed_and_of_items_that_stand_alone(results):
+    seeds = rows_of(make_results(seeds=(0, 1)))
+    means = [row for row in seeds if row.seed is None]
+    assert means
+    assert all(row.items_right_to_wrong is None for row in means)
+    shared = {
+        key: replace(one, groups=np.array([name[:1] for name in one.groups]))
+        for key, one in results.items.items()
+    }
+    row = only(
+        rows_of(replace(results, items=shared)),
+        arm="none", phase_index=2, task="embedded_piqa", measure="change_from_base",
+    )  # fmt: skip
+    assert row.items_right_to_wrong > 0
+    assert math.isnan(row.mcnemar_p)

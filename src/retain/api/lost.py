@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from retain.api.prepared import Lost, Prepared
 from retain.errors import RetainError
 from retain.execute import ordered
 from retain.pipeline.data_steps import is_of_data
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
+from retain.steps.journal import read_journal
 from retain.steps.step import Step
 
 
@@ -54,13 +57,30 @@ def without_lost(resolved: Resolved, graph: Graph, failed: Collection[Step]) -> 
     return Left(replace(resolved, cells=cells), left, lost)
 
 
-def told_of(left: Left, failed: Mapping[Step, RetainError]) -> tuple[str, ...]:
-    """A line for the report on each arm that was lost."""
-    return tuple(
-        f"Arm {arm} failed and is not in the tables. "
-        + " ".join(f"{step.kind} {step.name}: {_first_line(failed[step])}" for step in steps)
+def cut(prepared: Prepared, failed: Mapping[Step, RetainError]) -> Prepared:
+    """The same without the arms that need a step that failed; each is told with its reason."""
+    left = without_lost(prepared.resolved, prepared.graph, failed)
+    cells = {cell.arm: cell for cell in reversed(prepared.resolved.cells)}
+    lost = tuple(
+        Lost(cells[arm], " ".join(_told(step, failed[step]) for step in steps))
         for arm, steps in left.lost.items()
     )
+    return replace(prepared, resolved=left.resolved, graph=left.graph, lost=lost)
+
+
+def failures(prepared: Prepared, journal: Path) -> dict[Step, RetainError]:
+    """Unfinished steps that failed when they were last tried, by the journal of the run."""
+    last = {
+        str(event["step"]): event
+        for event in read_journal(journal)
+        if event["event"].startswith("step ") and "step" in event
+    }
+    return {
+        step: RetainError(str(last[step.folder].get("message", "")))
+        for step in prepared.graph.steps
+        if not prepared.store.finished(step)
+        and last.get(step.folder, {}).get("event") == "step failed"
+    }
 
 
 def without_gates(recipe: Mapping[str, Any], lost: Collection[str]) -> dict[str, Any]:
@@ -79,9 +99,10 @@ def without_gates(recipe: Mapping[str, Any], lost: Collection[str]) -> dict[str,
     return {**recipe, "fail_if": gates}
 
 
-def _first_line(error: RetainError) -> str:
-    """The rest holds samples and advice, which the command has said."""
-    return str(error).partition("\n")[0]
+def _told(step: Step, error: RetainError) -> str:
+    """What failed, and the first line of why: the rest holds samples, which the command said."""
+    first = str(error).partition("\n")[0]
+    return f"{step.kind} {step.name}: {first}"
 
 
 def failure(failed: Mapping[Step, RetainError]) -> RetainError:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from retain.errors import RetainError, StoreError, did_you_mean
 from retain.estimate import foreseen
@@ -12,7 +12,7 @@ from retain.execute import run_folder
 from retain.pipeline.downloads import fetch_embedded
 from retain.pipeline.graph import Graph, build
 from retain.pipeline.resolve import Resolved, resolve
-from retain.recipe import Recipe, load_recipe, read_recipe
+from retain.recipe import Cell, Recipe, load_recipe, read_recipe
 from retain.steps.durable import check_space, write_file
 from retain.steps.references import write_references
 from retain.steps.store import Store
@@ -20,6 +20,7 @@ from retain.steps.store import Store
 STEPS = ".steps"
 RUNS = Path("runs")
 RESOLVED = "recipe.resolved.yaml"
+JOURNAL = "journal.jsonl"
 BYTES_PER_WEIGHT = 4
 NUM_SNAPSHOT_MODELS = 9
 """Three snapshots of weights and two moments each: two kept, one being written."""
@@ -40,15 +41,27 @@ class Options:
     accept_old: bool = False
 
 
+class Lost(NamedTuple):
+    """An arm that cannot be finished: one of its cells, and why, in one line."""
+
+    cell: Cell
+    reason: str
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe with its graph and its store."""
+    """A recipe with its graph and its store.
+
+    Attributes:
+        lost: Arms that ``resolved`` and ``graph`` are without, because a step of them failed.
+    """
 
     resolved: Resolved
     graph: Graph
     store: Store
     runs: Path
     command: str
+    lost: tuple[Lost, ...] = ()
 
     def write_head(self, folder: Path) -> None:
         """What a run is, before it starts: every value, and the steps it refers to."""

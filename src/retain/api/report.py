@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retain.api.lost import told_of, without_gates, without_lost
+from retain.api.lost import can_go_on, cut, failures, without_gates
 from retain.api.models import model_paths, point_to_models
-from retain.api.prepared import RESOLVED, Prepared, prepare
+from retain.api.prepared import JOURNAL, RESOLVED, Prepared, prepare
 from retain.errors import RetainError, StoreError
 from retain.execute import own_run
 from retain.steps.step import Step
@@ -23,6 +23,8 @@ SHARE = "share"
 
 def report(run_dir: str | Path, *, share: bool = False) -> Path:
     """Write the report of a finished run again; where it is.
+
+    A run in which arms failed is written without them, as `run` left it.
 
     Args:
         run_dir: The folder of the run.
@@ -47,7 +49,7 @@ def report(run_dir: str | Path, *, share: bool = False) -> Path:
 
 
 def finished(folder: Path) -> Prepared:
-    """The recipe of a run whose steps are all finished.
+    """The recipe of a run whose steps are all finished, but for those of arms that failed.
 
     Raises:
         StoreError: If the folder holds no run, or steps of it are missing.
@@ -55,6 +57,9 @@ def finished(folder: Path) -> Prepared:
     if not (folder / RESOLVED).is_file():
         raise StoreError(f"{folder}: holds no {RESOLVED}; give the folder of a run, runs/<name>")
     prepared = prepare(folder / RESOLVED, (), folder.parent, None)
+    failed = failures(prepared, folder / JOURNAL)
+    if failed and can_go_on(prepared.graph, failed):
+        prepared = cut(prepared, failed)
     missing = [step.folder for step in prepared.graph.steps if not prepared.store.finished(step)]
     if missing:
         raise StoreError(
@@ -65,10 +70,11 @@ def finished(folder: Path) -> Prepared:
 
 
 def collected(prepared: Prepared, folder: Path) -> "Results":
-    """Everything that a finished run measured."""
-    from retain.report.collect import collect
+    """Everything that a finished run measured, and which arms are not there."""
+    from retain.report.collect import arm_of, collect
+    from retain.report.results import LostArm
 
-    return collect(
+    results = collect(
         prepared.resolved,
         prepared.graph,
         prepared.store,
@@ -76,6 +82,9 @@ def collected(prepared: Prepared, folder: Path) -> "Results":
         command=prepared.command,
         models=model_paths(prepared),
     )
+    lost = tuple(LostArm(arm=arm_of(one.cell), reason=one.reason) for one in prepared.lost)
+    recipe = without_gates(results.recipe, {one.arm.name for one in lost})
+    return replace(results, recipe=recipe, lost=lost) if lost else results
 
 
 def write_reports(
@@ -83,18 +92,13 @@ def write_reports(
 ) -> "tuple[tuple[Verdict, ...], tuple[str, ...]]":
     """Point to the kept models, collect the results, write every file of the run.
 
-    Arms that need a step that failed are left out, and a note says so.
+    Arms that need a step that failed are left out, and every page says so.
     """
     from retain.report.report import write_report
 
     if failed:
-        left = without_lost(prepared.resolved, prepared.graph, failed)
-        prepared = replace(prepared, resolved=left.resolved, graph=left.graph)
-        results = collected(prepared, folder)
-        recipe = without_gates(results.recipe, left.lost)
-        results = replace(results, recipe=recipe, notes=(*told_of(left, failed), *results.notes))
-    else:
-        results = collected(prepared, folder)
+        prepared = cut(prepared, failed)
+    results = collected(prepared, folder)
     found = write_report(results, folder)
     point_to_models(prepared, folder, found.verdicts)
     if show:

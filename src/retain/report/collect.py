@@ -11,6 +11,7 @@ from retain.evaluate.probes import PROBE
 from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
+from retain.recipe import Cell
 from retain.report import made
 from retain.report.environment import Record, environment, unlike
 from retain.report.facts import (
@@ -94,16 +95,7 @@ def collect(
             Variant(name=name, model=one.model, phases=one.phase_names)
             for name, one in variants.items()
         ),
-        arms=tuple(
-            Arm(
-                name=name,
-                methods=methods_of_arm(cell),
-                description=_description(cell),
-                base_arm=cell.base_arm,
-                swept=cell.swept,
-            )
-            for name, cell in arms.items()
-        ),
+        arms=tuple(arm_of(cell) for cell in arms.values()),
         seeds=resolved.recipe.seeds,
         groups=_groups(resolved),
         scores=tuple(scores),
@@ -129,6 +121,17 @@ def collect(
         costs=tuple(made.costs(graph, store)),
         inside=tuple(inside),
         inside_items=inside_items,
+    )
+
+
+def arm_of(cell: Cell) -> Arm:
+    """The arm of a cell as the report names and describes it."""
+    return Arm(
+        name=cell.arm,
+        methods=methods_of_arm(cell),
+        description=_description(cell),
+        base_arm=cell.base_arm,
+        swept=cell.swept,
     )
 
 
@@ -316,7 +319,7 @@ def _notes(graph: Graph, records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def methods_of_arm(cell: Any) -> tuple[str, ...]:
+def methods_of_arm(cell: Cell) -> tuple[str, ...]:
     """What an arm does beside plain training: its methods, and a tuning of its own."""
     arm = cell.recipe.arms[cell.base_arm]
     tuning = str(arm.train.get("tuning", "full"))
@@ -324,7 +327,7 @@ def methods_of_arm(cell: Any) -> tuple[str, ...]:
     return names + (tuning,) * (tuning != "full")
 
 
-def _description(cell: Any) -> str:
+def _description(cell: Cell) -> str:
     """An arm in one line: its methods with their values, and the training values it changes."""
     arm = cell.recipe.arms[cell.base_arm]
     parts = []

@@ -11,7 +11,7 @@ from retain.measure.statistics import Interval, smallest_visible_change
 from retain.report.results import Arm
 from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
 from retain.report.scores import TaskKey
-from retain.report.text import ends, metric_name, number, signed, task_name
+from retain.report.text import apart, ends, metric_name, number, signed, task_name
 
 LEVEL = 0.05
 
@@ -117,15 +117,23 @@ def comparison_lines(book: ScoreBook) -> list[ComparisonLine]:
             metric=metric_name(row[0].key.metric),
             num_items=book.tasks[row[0].key].num_items,
             arms=tuple((one.arm, one.place) for one in row),
-            cells=tuple(_cell(one) for one in row),
+            cells=tuple(_cell(one, book.tasks[one.key].num_items) for one in row),
         )
         for row in compare(book)
     ]
 
 
-def _cell(one: Comparison) -> ComparisonCell:
+def _cell(one: Comparison, num_items: int) -> ComparisonCell:
     if math.isnan(one.difference):
         return ComparisonCell(value="", interval="", p="", visible="", tone="")
+    if one.its_interval == (0.0, 0.0):  # nothing to test, and no spread to tell what is visible
+        return ComparisonCell(
+            value=signed(one.difference),
+            interval=apart(one.its_interval, num_items),
+            p="",
+            visible="",
+            tone="",
+        )
     return ComparisonCell(
         value=signed(one.difference),
         interval=ends(one.its_interval),

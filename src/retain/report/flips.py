@@ -1,11 +1,13 @@
 """Items that changed side between two checkpoints, under the draws of the task's own scores."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from retain.measure.forgetting import flips
+from retain.measure.significance import mcnemar
 from retain.measure.statistics import MIN_CLUSTERS, generator, num_clusters, resampled_scores
 from retain.report.scorebook import Floats, ScoreBook
 from retain.report.scores import Checkpoint, Items, TaskKey
@@ -17,6 +19,33 @@ class SampledFlips(NamedTuple):
     right_to_wrong: Floats
     wrong_to_right: Floats
     since: int
+
+
+class Turned(NamedTuple):
+    """How many items two checkpoints answer differently.
+
+    Attributes:
+        right_to_wrong: Right at the first checkpoint alone.
+        wrong_to_right: Right at the second alone.
+        p: Exact McNemar test of as many in either direction, of this pair alone; NaN where items
+            share a source, so that it does not hold.
+    """
+
+    right_to_wrong: int
+    wrong_to_right: int
+    p: float
+
+
+def turned(book: ScoreBook, key: TaskKey, before: Checkpoint, after: Checkpoint) -> Turned | None:
+    """What turned between two checkpoints; None where items are not each right or wrong."""
+    pair = [book.items_at(where, key) for where in (before, after)]
+    items = [one for one in pair if one is not None and is_right_or_wrong(one)]
+    if len(items) < 2:
+        return None
+    before_I, after_I = (one.values for one in items)
+    lost, gained = int((before_I > after_I).sum()), int((before_I < after_I).sum())
+    stands_alone = book.tasks[key].num_sources == len(before_I)
+    return Turned(lost, gained, mcnemar(lost, gained) if stands_alone else math.nan)
 
 
 def task_flips(book: ScoreBook, key: TaskKey) -> dict[Checkpoint, SampledFlips]:

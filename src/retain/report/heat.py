@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from retain.measure.statistics import Interval
+from retain.measure.bias import NEUTRAL, has_neutral
+from retain.measure.statistics import UNKNOWN, Interval
 from retain.report.results import Arm
 from retain.report.scorebook import Floats, ScoreBook, TaskFacts, figure, interval
-from retain.report.text import ends, metric_name, number, signed, task_name
+from retain.report.text import apart, metric_name, number, signed, task_name
 
 NUM_TONES = 3
 """Steps of colour on each side."""
@@ -20,12 +21,14 @@ class Cell:
         value: In the unit of the metric; NaN where it was not scored.
         change: From base, in the unit and direction of the metric; NaN in row 0.
         change_interval: Of the change, in the same direction.
+        num_items: Behind the score.
         tone: -3 to 3, loss to gain; 0 where the change is within its interval.
     """
 
     value: float
     change: float
     change_interval: Interval
+    num_items: int
     tone: int
 
     @property
@@ -40,27 +43,40 @@ class Cell:
 
     @property
     def interval_text(self) -> str:
-        """Interval of the change; empty where there is none."""
-        return "" if math.isnan(self.change) else ends(self.change_interval)
+        """Interval of the change, or that nothing differs; empty where there is none."""
+        return "" if math.isnan(self.change) else apart(self.change_interval, self.num_items)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One task of a heat map, and what its scores must be read against."""
+    """One task of a heat map, and what its scores must be read against.
+
+    Attributes:
+        part: What of the task it is, where a table is of one task; empty for the task itself.
+    """
 
     facts: TaskFacts
     is_taught: bool
+    part: str = ""
 
     @property
     def name(self) -> str:
-        """The task for people."""
-        return task_name(self.facts.key.task)
+        """The task, or the part of it, for people."""
+        return self.part or task_name(self.facts.key.task)
+
+    @property
+    def is_about_neutral(self) -> bool:
+        """Whether neither more nor less is better: a share of stereotypes."""
+        return has_neutral(self.facts.key.metric)
 
     @property
     def metric(self) -> str:
         """Metric and direction."""
+        name = metric_name(self.facts.key.metric)
+        if self.is_about_neutral:
+            return f"{NEUTRAL:g} is neutral" if self.part else f"{name}, {NEUTRAL:g} is neutral"
         better = "higher" if self.facts.higher_is_better else "lower"
-        return f"{metric_name(self.facts.key.metric)}, {better} is better"
+        return f"{name}, {better} is better"
 
     @property
     def levels(self) -> list[str]:
@@ -100,11 +116,29 @@ class Block:
 
 def heat_maps(book: ScoreBook) -> list[HeatMap]:
     """One heat map per arm, of main metrics at the fewest shots; a task has one scale for all."""
-    columns = tuple(
+    columns = [
         Column(facts=facts, is_taught=book.taught_in(key) is not None)
         for key, facts in book.tasks.items()
         if book.is_shown(key)
-    )
+    ]
+    return _maps(book, tuple(columns))
+
+
+def bias_maps(book: ScoreBook) -> list[tuple[str, list[HeatMap]]]:
+    """For each task of stereotypes its shares, in all and by type of bias, as heat maps."""
+    by_task: dict[str, list[Column]] = {}
+    for key, facts in book.tasks.items():
+        if has_neutral(key.metric):
+            kind = key.metric.partition("_")[2].replace("_", " ")
+            column = Column(facts=facts, is_taught=False, part=kind or "all")
+            by_task.setdefault(key.task, []).append(column)
+    return [
+        (task_name(task), _maps(book, tuple(sorted(columns, key=lambda one: one.part != "all"))))
+        for task, columns in by_task.items()
+    ]
+
+
+def _maps(book: ScoreBook, columns: tuple[Column, ...]) -> list[HeatMap]:
     scales = [_scale(book, column.facts) for column in columns]
     return [
         HeatMap(
@@ -155,7 +189,7 @@ def _cells(
     book: ScoreBook, arm: str, row: int, columns: tuple[Column, ...], scales: list[float]
 ) -> tuple[Cell, ...]:
     return tuple(
-        _cell(book, arm, row, column.facts, scale)
+        _cell(book, arm, row, column.facts, scale, neutral=column.is_about_neutral)
         for column, scale in zip(columns, scales, strict=True)
     )
 
@@ -174,12 +208,18 @@ def _scale(book: ScoreBook, facts: TaskFacts) -> float:
     return max((change for change in changes if not math.isnan(change)), default=0.0)
 
 
-def _cell(book: ScoreBook, arm: str, row: int, facts: TaskFacts, scale: float) -> Cell:
+def _cell(
+    book: ScoreBook, arm: str, row: int, facts: TaskFacts, scale: float, *, neutral: bool
+) -> Cell:
     turn = 1 if facts.higher_is_better else -1
     value = turn * figure(book.mean(arm, row, facts.key))
     if row == 0:
         return Cell(
-            value=value, change=math.nan, change_interval=Interval(math.nan, math.nan), tone=0
+            value=value,
+            change=math.nan,
+            change_interval=UNKNOWN,
+            num_items=facts.num_items,
+            tone=0,
         )
     change_N = _change(book, arm, row, facts)
     low, high = sorted(turn * end for end in interval(change_N))
@@ -187,7 +227,8 @@ def _cell(book: ScoreBook, arm: str, row: int, facts: TaskFacts, scale: float) -
         value=value,
         change=turn * figure(change_N),
         change_interval=Interval(low, high),
-        tone=_tone(figure(change_N), interval(change_N), scale),
+        num_items=facts.num_items,
+        tone=0 if neutral else _tone(figure(change_N), interval(change_N), scale),
     )
 
 

@@ -54,6 +54,7 @@ def _table(analysis: Analysis, book: ScoreBook, *, several: bool) -> str:
     if maps:
         lines.append(_row("base model", maps[0].rows[0][1]))
         lines += [_row(_name(one), one.rows[-1][1]) for one in maps]
+        lines += [_failed(one.arm.name, len(columns)) for one in analysis.results.lost]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
@@ -67,6 +68,11 @@ def _unit(column: Column) -> str:
 
 def _row(name: str, cells: tuple[Cell, ...]) -> str:
     return " & ".join([escaped(name), *map(_cell, cells)]) + r" \\"
+
+
+def _failed(name: str, num_columns: int) -> str:
+    """An arm that failed: a row of empty cells that says so."""
+    return rf"{escaped(name)} & \multicolumn{{{num_columns}}}{{c}}{{failed}} \\"
 
 
 def _cell(cell: Cell) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from retain.measure.forgetting import mean_of_like_units
+from retain.report.flips import Turned
 from retain.report.scorebook import Floats, ScoreBook
 from retain.report.scores import TaskKey
 
@@ -73,6 +74,7 @@ class Measured:
         sampled: The figure and its resamples, shape (N,).
         unit: What the figure counts; starts with "-" where the score was turned round.
         num_items: Items behind the figure, over all its tasks.
+        turned: Of a comparison of two checkpoints on items that are right or wrong.
     """
 
     phase_index: int
@@ -82,10 +84,16 @@ class Measured:
     sampled: Floats
     unit: str
     num_items: int
+    turned: Turned | None = None
 
 
 def of_task(
-    book: ScoreBook, phase_index: int, key: TaskKey, measure: Measure, sampled: Floats
+    book: ScoreBook,
+    phase_index: int,
+    key: TaskKey,
+    measure: Measure,
+    sampled: Floats,
+    turned: Turned | None = None,
 ) -> Measured:
     """A figure of one task."""
     facts = book.tasks[key]
@@ -97,6 +105,7 @@ def of_task(
         sampled=sampled,
         unit=measure.unit or facts.oriented_unit,
         num_items=facts.num_items,
+        turned=turned,
     )
 
 

@@ -8,7 +8,7 @@ from retain.report.facts import Sample, TrainFacts
 from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
 from retain.report.tables import MeasureRow, at_fewest_shots
-from retain.report.text import ends, number, signed, task_name
+from retain.report.text import apart, count, ends, number, signed, task_name
 
 MEASURE_WORDS = {
     "average_score": ("Average score", "mean of the last row over taught tasks"),
@@ -38,6 +38,8 @@ MEASURE_WORDS = {
 """What the page calls each measure it shows, and its sign; in the page's order."""
 
 SIGNED = ("change_from_base", "backward_transfer", "forward_transfer")
+
+FLIPS = ("right_to_wrong", "wrong_to_right")
 
 MOST_SAMPLES = 12
 """Prompts shown; texts are cut at `MOST_CHARACTERS`."""
@@ -108,7 +110,7 @@ def measure_lines(analysis: Analysis, book: ScoreBook) -> list[MeasureLine]:
 
 
 def _is_shown(row: MeasureRow, book: ScoreBook) -> bool:
-    single = ("learnt", "right_to_wrong", "wrong_to_right", "right_to_wrong_beyond_chance")
+    single = ("learnt", *FLIPS, "right_to_wrong_beyond_chance")
     main = book.main_key(row.task, row.num_fewshot)
     return (
         row.variant == book.variant.name
@@ -151,8 +153,10 @@ def _subject(row: MeasureRow) -> str:
 def _cell(row: MeasureRow | None) -> tuple[str, str]:
     if row is None:
         return "", ""
+    if row.interval == (0.0, 0.0) and row.measure in FLIPS:
+        return number(row.value), f"none of {count(row.num_items)} items"
     if row.measure in SIGNED:
-        return signed(row.value), ends(row.interval)
+        return signed(row.value), apart(row.interval, row.num_items)
     return number(row.value), ends(row.interval, signs=False)
 
 

@@ -19,7 +19,7 @@ from retain.report.attention import heads
 from retain.report.axes import legend_mark
 from retain.report.comparisons import comparison_lines
 from retain.report.curves import curve_lines, loss_plot
-from retain.report.heat import blocks, heat_maps
+from retain.report.heat import bias_maps, blocks, heat_maps
 from retain.report.moving import moving_parts
 from retain.report.overview import asked, efforts, measure_lines
 from retain.report.plane_drawing import plane
@@ -125,6 +125,7 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         ],
         "columns": maps[0].columns if maps else (),
         "blocks": blocks(maps),
+        "biases": [(name, its[0].columns, blocks(its)) for name, its in bias_maps(book)],
         "inside": [
             row
             for row in analysis.results.inside

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retain.measure.significance import mcnemar
 from retain.report.analysis import Analysis
 from retain.report.comparisons import told_p
 from retain.report.facts import Answer
-from retain.report.flips import is_right_or_wrong
+from retain.report.flips import is_right_or_wrong, turned
 from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
 from retain.report.scores import Checkpoint, ItemKey, TaskKey
@@ -102,18 +101,15 @@ def _compared(book: ScoreBook, arm: Arm) -> Iterator[Compared]:
 
 
 def _count(book: ScoreBook, key: TaskKey, start: Checkpoint, end: Checkpoint) -> FlipCount:
-    items = book.items_of(key)
-    before_I, after_I = items[start].values, items[end].values
-    lost, gained = int((before_I > after_I).sum()), int((before_I < after_I).sum())
-    facts = book.tasks[key]
-    stands_alone = facts.num_sources == len(before_I)
+    found = turned(book, key, start, end)
+    assert found is not None  # `_compared` gives right or wrong items alone
     return FlipCount(
         task=f"{task_name(key.task)}, {metric_name(key.metric)}",
         since=_told(book, start),
-        num_items=len(before_I),
-        right_to_wrong=lost,
-        wrong_to_right=gained,
-        p=told_p(mcnemar(lost, gained)) if stands_alone else "",
+        num_items=book.tasks[key].num_items,
+        right_to_wrong=found.right_to_wrong,
+        wrong_to_right=found.wrong_to_right,
+        p="" if math.isnan(found.p) else told_p(found.p),
     )
 
 
@@ -126,8 +122,8 @@ def _worst(analysis: Analysis, book: ScoreBook, compared: list[Compared]) -> Ite
     for key, start, end in compared:
         items, questions = book.items_of(key), analysis.results.questions.get(key, {})
         before, after = (analysis.results.answers.get(ItemKey(w, key), {}) for w in (start, end))
-        (turned,) = np.nonzero(items[start].values > items[end].values)
-        for item in items[start].hashes[turned]:
+        (fell,) = np.nonzero(items[start].values > items[end].values)
+        for item in items[start].hashes[fell]:
             if item in questions and item in before and item in after:
                 pair = before[item], after[item]
                 ranked.append((-_fall(*pair), task_name(key.task), str(item), key, start, pair))

@@ -72,6 +72,23 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LostArm:
+    """An arm that the recipe has and the tables have not, because a step of it failed.
+
+    Attributes:
+        reason: Which step, and what it said, in one line; empty where that is nobody's business.
+    """
+
+    arm: Arm
+    reason: str
+
+    @property
+    def told(self) -> str:
+        """The reason as a sentence for people."""
+        return self.reason or "A step of it failed."
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """A whole run.
 
@@ -93,6 +110,7 @@ class Results:
         costs: Seconds by kind of step.
         inside: Every score of a checkpoint inside a phase, of both roles.
         inside_items: The items of these, under the name of the stop (`stop_name`).
+        lost: Arms of the recipe that failed; nothing else here knows of them.
     """
 
     name: str
@@ -120,6 +138,7 @@ class Results:
     costs: tuple[Cost, ...] = ()
     inside: tuple[InsideScore, ...] = ()
     inside_items: Mapping[ItemKey, Items] = field(default_factory=dict)
+    lost: tuple[LostArm, ...] = ()
 
     def of_role(self, role: str) -> "Results":
         """The same run with the scores and items of one role; the others are gone.

@@ -231,6 +231,10 @@ class ScoreBook:
                 return place
         return None
 
+    def items_at(self, checkpoint: Checkpoint, key: TaskKey) -> Items | None:
+        """The items of a task at a checkpoint; None where its score came without any."""
+        return self._items.get(ItemKey(checkpoint, key))
+
     def items_of(self, key: TaskKey) -> dict[Checkpoint, Items]:
         """The items of a task at every checkpoint that has any."""
         return {

@@ -72,6 +72,10 @@ def shareable(results: Results, is_public: Callable[[str], bool]) -> Results:
         },
         command="",
         notes=(),
+        lost=tuple(
+            replace(one, arm=replace(one.arm, description=_description(one.arm)), reason="")
+            for one in results.lost
+        ),
     )
     _refuse_secrets(kept)
     return kept

@@ -54,6 +54,11 @@ class MeasureRow:
         unit: What the figure counts; "-" in front where lower is better and scores are negated.
         versus: What it is compared with; empty when with nothing. The control is called by the name
             of its arm.
+        items_right_to_wrong: Of one seed's comparison of two checkpoints on items that are right or
+            wrong: how many only the one compared with answers right.
+        items_wrong_to_right: Likewise, how many only this one answers right.
+        mcnemar_p: Exact McNemar test of these two numbers, of this pair alone; empty where items
+            share a source.
     """
 
     variant: str
@@ -73,6 +78,9 @@ class MeasureRow:
     num_items: int
     num_seeds: int
     versus: str
+    items_right_to_wrong: int | None = None
+    items_wrong_to_right: int | None = None
+    mcnemar_p: float = math.nan
 
     @property
     def interval(self) -> Interval:
@@ -188,6 +196,7 @@ def _rows_over_seeds(book: ScoreBook, arm: str, same: list[Measured]) -> list[Me
     """The mean over seeds, and the standard deviation between them."""
     first = same[0]
     mean_N = mean_over_seeds([one.sampled for one in same], first.measure.name, *first.key)
+    first = replace(first, turned=None)  # items turn in one model, not in a mean
     mean = _row(book, arm, None, replace(first, sampled=mean_N))
     spread_N = MISSING.copy()
     spread_N[0] = seed_spread(np.array([figure(one.sampled) for one in same]))
@@ -215,7 +224,7 @@ def _compared(book: ScoreBook, one: Comparison) -> Iterator[MeasureRow]:
 
 
 def _row(book: ScoreBook, arm: str, seed: int | None, one: Measured) -> MeasureRow:
-    ends = interval(one.sampled)
+    ends, turned = interval(one.sampled), one.turned
     return MeasureRow(
         variant=book.variant.name,
         arm=arm,
@@ -236,4 +245,7 @@ def _row(book: ScoreBook, arm: str, seed: int | None, one: Measured) -> MeasureR
         versus=(book.control_of(arm) or "")
         if one.measure.versus == "control"
         else one.measure.versus,
+        items_right_to_wrong=None if turned is None else turned.right_to_wrong,
+        items_wrong_to_right=None if turned is None else turned.wrong_to_right,
+        mcnemar_p=math.nan if turned is None else turned.p,
     )

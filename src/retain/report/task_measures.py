@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from retain.measure import forgetting as formulas
 from retain.measure.statistics import smallest_visible_change
-from retain.report.flips import SampledFlips
+from retain.report.flips import SampledFlips, turned
 from retain.report.measured import (
     BEYOND_CHANCE,
     CHANCE,
@@ -37,16 +37,18 @@ def task_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> 
         base_N = book.score(arm, seed, 0, key)
         for phase in range(1, book.num_phases + 1):
             now_N = book.score(arm, seed, phase, key)
-            yield of_task(book, phase, key, CHANGE, now_N - base_N)
+            here = Checkpoint(book.variant.name, arm, seed, phase)
+            since_base = turned(book, key, here._replace(phase_index=0), here)
+            yield of_task(book, phase, key, CHANGE, now_N - base_N, since_base)
             control = book.control_of(arm)
             if control not in (None, arm):
                 apart_N = now_N - book.score(control, seed, phase, key)
-                yield of_task(book, phase, key, DIFFERENCE, apart_N)
+                beside = turned(book, key, here._replace(arm=control), here)
+                yield of_task(book, phase, key, DIFFERENCE, apart_N, beside)
             if book.taught_in(key) == phase:
                 share_N = learnt(book, arm, seed, phase, key)
                 yield of_task(book, phase, key, LEARNT, share_N)
-            checkpoint = Checkpoint(book.variant.name, arm, seed, phase)
-            yield from _flips(book, checkpoint, key, all_flips[key])
+            yield from _flips(book, here, key, all_flips[key])
         change_N = book.score(arm, seed, book.num_phases, key) - base_N
         visible_N = without_resamples(smallest_visible_change(change_N[1:]))
         yield of_task(book, book.num_phases, key, VISIBLE, visible_N)
@@ -94,10 +96,12 @@ def _flips(
     taught_in = book.taught_in(key) or 0
     versus = "just_learnt" if 0 < taught_in < phase_index else "base"
     lost_N = gained_N = beyond_N = MISSING
+    both = None
     chance = book.tasks[key].chance
     found = its_flips.get(checkpoint)
     if found:
         lost_N, gained_N, since = found
+        both = turned(book, key, checkpoint._replace(phase_index=since), checkpoint)
         if chance:
             before_N = book.score(arm, seed, since, key)
             after_N = book.score(arm, seed, phase_index, key)
@@ -106,4 +110,4 @@ def _flips(
     if chance:
         sampled.append((BEYOND_CHANCE, beyond_N))
     for measure, value_N in sampled:
-        yield of_task(book, phase_index, key, measure._replace(versus=versus), value_N)
+        yield of_task(book, phase_index, key, measure._replace(versus=versus), value_N, both)

@@ -4,6 +4,7 @@ All text goes through `visible` and is given to rich as plain text, never as its
 nothing a model or a recipe wrote can drive the terminal.
 """
 
+from collections.abc import Sequence
 from io import StringIO
 from math import isnan
 
@@ -16,7 +17,7 @@ from retain.report.comparisons import told_p
 from retain.report.heat import Cell, Column, HeatMap, heat_maps
 from retain.report.runs import RunComparison
 from retain.report.scorebook import ScoreBook
-from retain.report.text import ends, metric_name, number, signed, task_name, visible
+from retain.report.text import apart, metric_name, number, signed, task_name, visible
 from retain.report.verdict import Verdict
 
 _COLUMN_WIDTH = 20
@@ -32,37 +33,40 @@ def show_analysis(analysis: Analysis, console: Console | None = None) -> None:
         analysis: What was found.
         console: Where to; standard output when None.
     """
-    out = console or Console()
+    out, lost = console or Console(), analysis.results.lost
     for book, verdict in zip(analysis.books, analysis.verdicts, strict=True):
         if len(analysis.books) > 1:
             out.print(_plain(f"variant {book.variant.name}", "bold"))
-        for table in score_tables(book, out.width):
+        for table in score_tables(book, out.width, [one.arm.name for one in lost]):
             out.print(table)
             out.print()
         _tell(verdict, out)
+    for one in lost:
+        out.print(_plain(f"Arm {one.arm.name} failed. {one.told}", "bold red"))
     for gate in analysis.failed:
         out.print(_plain(f"Gate failed: {gate.message}", "bold red"))
 
 
-def score_tables(book: ScoreBook, width: int) -> list[Table]:
+def score_tables(book: ScoreBook, width: int, lost: Sequence[str] = ()) -> list[Table]:
     """Row 0, then each arm after the last phase: score, change from base and its interval.
 
     Args:
         book: The scores of one variant.
         width: Of the terminal, in characters; tasks that do not fit beside others get a table of
             their own.
+        lost: Arms that failed: rows without scores.
     """
     maps = heat_maps(book)
     num_columns = len(maps[0].columns) if maps else 0
-    names = max((len(one.arm.name) for one in maps), default=0)
+    names = max((len(name) for name in (*(one.arm.name for one in maps), *lost)), default=0)
     at_once = max(1, (width - max(names, 12)) // _COLUMN_WIDTH)
     return [
-        _table(book, maps, range(start, min(start + at_once, num_columns)))
+        _table(book, maps, range(start, min(start + at_once, num_columns)), lost)
         for start in range(0, num_columns, at_once)
     ]
 
 
-def _table(book: ScoreBook, maps: list[HeatMap], places: range) -> Table:
+def _table(book: ScoreBook, maps: list[HeatMap], places: range, lost: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     table.add_column(_plain("after " + book.variant.phases[-1], "bold"), no_wrap=True)
     for place in places:
@@ -74,6 +78,8 @@ def _table(book: ScoreBook, maps: list[HeatMap], places: range) -> Table:
     for one in maps:
         cells = [_written(one.rows[-1][1][place]) for place in places]
         table.add_row(_plain(one.arm.name, "bold"), *cells)
+    for arm in lost:
+        table.add_row(_plain(arm, "bold"), *(_plain("failed", "red") for _ in places))
     return table
 
 
@@ -125,7 +131,7 @@ def run_table(found: RunComparison, name: str, other: str) -> str:
         task = f"{task_name(row.task)} ({metric_name(row.metric)}{better}{shots})"
         cells = (
             *(task, row.arm, number(row.value), number(row.other), signed(row.difference)),
-            *(ends(row.interval), "" if isnan(row.p_holm) else told_p(row.p_holm)),
+            *(apart(row.interval, row.num_items), "" if isnan(row.p_holm) else told_p(row.p_holm)),
             str(row.num_items),
         )
         made.add_row(*map(_plain, cells))

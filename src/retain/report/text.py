@@ -89,6 +89,20 @@ def ends(interval: Interval, digits: int = 3, *, signs: bool = True) -> str:
     return f"[{write(interval.low, digits)}, {write(interval.high, digits)}]"
 
 
+def apart(interval: Interval, num_items: int) -> str:
+    """Both ends of the interval of a difference; in words where both sides agree on every item.
+
+    An interval without any width would look like certainty; all it says is that nothing differed on
+    these items.
+
+    >>> apart(Interval(0.0, 0.0), 200), apart(Interval(-0.01, 0.0), 200)
+    ('no difference on 200 items', '[−0.010, 0.000]')
+    """
+    if interval == (0.0, 0.0):
+        return f"no difference on {count(num_items)} items"
+    return ends(interval)
+
+
 def count(value: int) -> str:
     """A whole number with thin spaces between thousands.
 

@@ -20,7 +20,7 @@ from retain.report.results import Results
 from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
 from retain.report.scores import Checkpoint, TaskKey
 from retain.report.task_measures import learnt
-from retain.report.text import ends, listed, metric_name, number, signed, task_name
+from retain.report.text import apart, ends, listed, metric_name, number, signed, task_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,14 @@ class Move:
         """The move in one line; the sign is that of the metric itself."""
         turn = 1 if self.higher_is_better else -1
         low, high = sorted((turn * self.interval.low, turn * self.interval.high))
-        change = " ".join(
-            filter(None, [signed(turn * figure(self.change)), ends(Interval(low, high))])
-        )
+        change = signed(turn * figure(self.change))
+        told = " ".join(filter(None, [change, ends(Interval(low, high))]))
+        told += f", {self.num_items} items"
+        if self.interval == (0.0, 0.0):
+            told = apart(self.interval, self.num_items)
         return (
             f"{task_name(self.key.task)} {number(self.before)} → {number(self.after)} "
-            f"{metric_name(self.key.metric)} ({change}, {self.num_items} items)"
+            f"{metric_name(self.key.metric)} ({told})"
         )
 
 
