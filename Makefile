@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(if $(filter cpu,$(TORCH)),-c constraints-cpu.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: install develop quickstart test test-slow kill-harness check docs versions clean help
+.PHONY: install develop quickstart test test-slow kill-harness check docs browse versions clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -49,6 +49,11 @@ check: $(VENV)/.developed  ## style, types, import contracts, generated docs
 
 docs: $(VENV)/.developed  ## write the generated parts of docs/ again
 	$(BIN)/python docs/generate.py
+
+RUN ?= runs/quickstart
+browse: $(VENV)/.developed  ## open the report of RUN (runs/quickstart) in Chromium and say what is wrong
+	$(BIN)/python -m pip install --quiet --group browser
+	$(BIN)/python docs/browse.py $(RUN)/report.html
 
 versions: $(VENV)/.developed  ## confirm that changed sources leave results as they were
 	$(BIN)/python -m tests.confirm_versions

@@ -212,7 +212,9 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], model: str, other: str) 
             _number(one["value"]),
             _number(one["other"]),
             _number(one["difference"]),
-            f"[{_number(one['ci_low'])}, {_number(one['ci_high'])}]",
+            "no difference"
+            if one["ci_low"] == one["ci_high"] == 0
+            else f"[{_number(one['ci_low'])}, {_number(one['ci_high'])}]",
             str(one["num_items"]),
         )
         for one in rows

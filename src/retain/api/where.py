@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from retain.api.lost import can_go_on
-from retain.api.prepared import Options, Prepared, allow
+from retain.api.prepared import JOURNAL, Options, Prepared, allow
 from retain.errors import RetainError
 from retain.execute import (
     Listener,
@@ -21,8 +21,6 @@ from retain.pipeline.data_steps import is_of_data
 from retain.pipeline.runners import Runners
 from retain.steps.journal import Journal
 from retain.steps.packed import pack
-
-JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from retain.estimate import at_hand, recorded
 from retain.estimate.amounts import amount_of
 from retain.estimate.devices import A100, Devices, device_hours, device_memory
 from retain.estimate.recorded import DataSize
-from retain.evaluate.catalog import GROUPS
+from retain.evaluate.catalog import GROUPS, Name
 from retain.methods.base import overrides
 from retain.methods.given import History, Past, Source
 from retain.model.adapters import Adapter, num_parameters
@@ -309,5 +309,6 @@ def _task_names(recipe: Recipe) -> list[str]:
     names: list[str] = []
     own = {test.name for test in recipe.evaluate.tasks if isinstance(test, OwnTest)}
     for name in recipe.task_names():
-        names += [name] if name in own else GROUPS.get(name, [name])
+        inside: Sequence[Name] = [name] if name in own else GROUPS.get(name, [name])
+        names += [one if isinstance(one, str) else str(one["name"]) for one in inside]
     return list(dict.fromkeys(names))
