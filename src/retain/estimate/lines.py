@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 OVERHEAD_SECONDS = {"evaluate": 2.0, "train": 4.0, "leak": 15.0, "sift": 15.0, "probe": 10.0}
 """Beside the arithmetic: opening a model, saving it, loading lm-eval."""
+NUM_WRITTEN, SECONDS_OF_VERDICT = 64, 2.0
+"""Answers to judge where their number is not known; what one verdict takes, roughly."""
 ANSWER_TOKENS, AT_A_TIME = 128, 8
 """Tokens of a rehearsed answer; how much faster many answers are written than one."""
 
@@ -60,6 +62,8 @@ class Lines:
             facts = self.known.facts(row)
             disk = 4 * facts.num_parameters
             return Line(step=step, is_cached=False, seconds=10.0, disk_bytes=disk)
+        if step.kind == "judge":
+            return self.judge(step)
         size = _size(self.known.scratch.path(step)) if self.known.scratch.finished(step) else 0
         seconds = OVERHEAD_SECONDS.get(step.kind, 1.0)
         return Line(step=step, is_cached=False, seconds=seconds, disk_bytes=size)
@@ -185,6 +189,24 @@ class Lines:
             tokens=tokens,
             seconds=seconds + OVERHEAD_SECONDS["evaluate"],
             memory_bytes=reading_bytes(facts),
+        )
+
+    def judge(self, step: Step) -> Line:
+        """What a judge is asked, at most: every item once, in pairs twice."""
+        judge = self.known.resolved.recipe.evaluate.judge
+        assert judge is not None
+        task = step.settings["task"]["name"]
+        known = self.tasks.num_items.get(task, NUM_WRITTEN)
+        num_asked = min(step.settings["limit"] or known, known)
+        num_asked *= 2 if step.settings["mode"] == "pairwise" else 1
+        if judge.address is not None:
+            self.known.notes.setdefault(
+                f"Questions and written answers of {', '.join(judge.tasks)} are sent to "
+                f"{judge.address}, where '{judge.model}' judges them; {judge.at_once} at a time."
+            )
+        at_once = 1 if judge.address is None else judge.at_once
+        return Line(
+            step=step, is_cached=False, seconds=num_asked * SECONDS_OF_VERDICT / at_once + 1
         )
 
     def task_boundary(self, step: Step, row: Row) -> Line:

@@ -20,6 +20,8 @@ EMBEDDED = "embedded:"
 def embedded_entries(resolved: Resolved) -> Iterator[Entry]:
     """Every embedded model and data set of a recipe, once: its own, and what its tasks read."""
     named = {reference for reference, _ in resolved.models}
+    if resolved.judge and resolved.recipe.evaluate.judge:
+        named.add(resolved.recipe.evaluate.judge.model)
     data = set(resolved.files)
     data |= {str(spec["data"]) for spec in resolved.tasks.values() if "data" in spec}
     named |= {name.partition("#")[0] for name in data}  # NAME#80 is a sample of NAME

@@ -7,6 +7,7 @@ before it get the same steps, by fingerprint, and share them without being told 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from retain.evaluate.judge import Mode
 from retain.methods.given import Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
@@ -33,6 +34,7 @@ class Row:
         inside: The same for each checkpoint kept inside the phase, in order.
         planned: The phase as the arm runs it, with the methods active in it; None in row 0.
         probes: Name of a probe to the step that measures it.
+        judged: Mode and task to the step in which a judge reads the answers.
     """
 
     variant: str
@@ -47,6 +49,7 @@ class Row:
     inside: tuple[Mapping[str, Step], ...] = ()
     planned: CellPhase | None = None
     probes: Mapping[str, Step] = field(default_factory=dict)
+    judged: Mapping[tuple[Mode, str], Step] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class _Builder:
         first = self.scores.evaluations(cell, "base", Weights(None))
         base = Row(cell.variant, cell.arm, cell.seed, 0, "base", evaluations=first)
         base = replace(base, probes=self.scores.probes(cell, None, None))
+        base = replace(base, judged=self.scores.judgements(cell, "base", first, None))
         yield base
         model: Step | None = None
         memories: dict[str, Step] = {}
@@ -132,6 +136,7 @@ class _Builder:
             checkpoints[planned.name] = model
             memories |= self.training.remember(cell, position, mix, model)
             name = f"{planned.name}-{cell.arm}"
+            scored = self.scores.evaluations(cell, name, Weights(model), frozen)
             yield replace(
                 base,
                 phase_index=planned.index,
@@ -139,8 +144,9 @@ class _Builder:
                 train=train,
                 mix=mix,
                 model=model,
-                evaluations=self.scores.evaluations(cell, name, Weights(model), frozen),
+                evaluations=scored,
                 inside=self.scores.inside(cell, name, train, frozen),
                 planned=planned,
                 probes=self.scores.probes(cell, planned, model),
+                judged=self.scores.judgements(cell, name, scored, first),
             )

@@ -34,4 +34,5 @@ KINDS = {
     "task_boundary": Kind(1, "retain.evaluate.boundary_step:run"),
     "evaluate": Kind(3, "retain.evaluate.step:run"),
     "probe": Kind(1, "retain.evaluate.probes.step:run"),
+    "judge": Kind(1, "retain.evaluate.judge.step:run"),
 }

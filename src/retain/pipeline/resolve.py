@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retain.errors import RetainError
+from retain.errors import RecipeError, RetainError
 from retain.methods.given import Source
 from retain.model.reference import kind
 from retain.pipeline.encoders import check_encoders
@@ -31,6 +31,7 @@ class Resolved:
         precisions: Asked precision to the effective one.
         scored: Variant to the names of the tasks it is scored on; groups are written out.
         files: Source to its files' labels and sha256.
+        judge: The identity of a judge that runs here; {} without one.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class Resolved:
     precisions: Mapping[str, str]
     scored: Mapping[str, tuple[str, ...]]
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    judge: Mapping[str, str] = field(default_factory=dict)
 
     def model(self, cell: Cell) -> Mapping[str, str]:
         """The identity of the base model that a cell starts from."""
@@ -102,11 +104,29 @@ def resolve(recipe: Recipe) -> Resolved:
             tasks |= {spec["name"]: spec for spec in specs}
             scored[variant] = tuple(spec["name"] for spec in specs)
     files = _files(cells, faults)
+    with faults.at("evaluate.judge"):
+        judge = _judge(recipe, next(iter(scored.values()), ()))
     faults.tell()
     check_encoders(cells)
     for report_to in {phase.train.report_to for cell in cells for phase in cell.phases}:
         check_tracker(report_to)
-    return Resolved(recipe, cells, models, tasks, precisions, scored, files)
+    return Resolved(recipe, cells, models, tasks, precisions, scored, files, judge)
+
+
+def _judge(recipe: Recipe, scored: Sequence[str]) -> Mapping[str, str]:
+    """The identity of the judge's weights; {} where it runs elsewhere.
+
+    Raises:
+        RecipeError: If it is to read a group of lm-eval, which writes nothing itself.
+    """
+    from retain.model.reference import identity
+
+    judge = recipe.evaluate.judge
+    if judge is None:
+        return {}
+    if groups := [name for name in judge.tasks if name not in scored]:
+        raise RecipeError(f"'{groups[0]}' is a group; name its tasks")
+    return identity(judge.model, None) if judge.address is None else {}
 
 
 def _files(cells: Sequence[Cell], faults: "_Faults") -> dict[str, Mapping[str, str]]:

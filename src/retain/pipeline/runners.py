@@ -4,7 +4,7 @@ A fingerprint says *what* a model or a source is, not where it lies; the places 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -84,10 +84,25 @@ class Runners:
                 data = work.input("data") if "data" in work.step.inputs else None
                 spec = self._tasks[work.step.settings["task"]["name"]]
                 run(work, model_folder=self._model(work), data_folder=data, spec=spec)
+            case "judge":
+                self._judge(work, run)
             case "leak" | "sift":
                 run(work, self._tasks)
             case _:
                 raise AssertionError(f"no runner for steps of kind {kind}")
+
+    def _judge(self, work: Work, run: Callable[..., None]) -> None:
+        from retain.model.reference import folder
+
+        judge = self._resolved.recipe.evaluate.judge
+        assert judge is not None
+        run(
+            work,
+            spec=self._resolved.tasks[work.step.settings["task"]["name"]],
+            judge_folder=folder(judge.model, None) if "judge" in work.step.files else None,
+            data_folder=work.input("data") if "data" in work.step.inputs else None,
+            at_once=judge.at_once,
+        )
 
     def _base(self, work: Work) -> Path:
         """Folder of the base model that the step names; the store's root where it needs none."""

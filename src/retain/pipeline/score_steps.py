@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from retain.evaluate.identity import identity_of
+from retain.evaluate.judge import Mode
 from retain.evaluate.probes import PROBES, Probe
 from retain.pipeline.collector import Collector
 from retain.pipeline.data_steps import DataSteps
@@ -109,6 +110,46 @@ class ScoreSteps:
             settings |= self.all.of_base(cell)
         row = "base" if planned is None else f"{planned.name}-{cell.arm}"
         return self.all.add("probe", f"{name}-{row}", settings, inputs=inputs, files=files)
+
+    def judgements(
+        self, cell: Cell, name: str, answers: Mapping[str, Step], rivals: Mapping[str, Step] | None
+    ) -> dict[tuple[Mode, str], Step]:
+        """What a judge says of a checkpoint's answers, by mode and task.
+
+        Args:
+            cell: Whose recipe names the judge.
+            name: Of the checkpoint.
+            answers: What wrote them, by task.
+            rivals: What wrote the base model's; None for the base model itself.
+        """
+        judge = cell.recipe.evaluate.judge
+        found: dict[tuple[Mode, str], Step] = {}
+        for task in () if judge is None else judge.tasks:
+            for mode in () if judge is None else judge.modes:
+                if mode == "pairwise" and rivals is None:
+                    continue
+                inputs = {"answers": answers[task]}
+                if mode == "pairwise" and rivals is not None:
+                    inputs["rival"] = rivals[task]
+                found[mode, task] = self.judgement(cell, f"{task}-{name}", task, mode, inputs)
+        return found
+
+    def judgement(
+        self, cell: Cell, name: str, task: str, mode: Mode, inputs: Mapping[str, Step]
+    ) -> Step:
+        """What a judge says of one checkpoint's answers to one task."""
+        judge = cell.recipe.evaluate.judge
+        assert judge is not None
+        settings = {"task": identity_of(self.all.resolved.tasks[task]), **judge.settings(mode)}
+        files = {}
+        if self.all.resolved.judge:
+            settings["precision"] = self.all.resolved.precision("auto")
+            files["judge"] = self.all.resolved.judge["sha256"]
+        inputs = dict(inputs)
+        if task.startswith("phase:"):
+            inputs["data"] = self.data.data[cell.variant, task.removeprefix("phase:")]
+        name = f"{mode}-{name.removeprefix('phase:')}"
+        return self.all.add("judge", name, settings, inputs=inputs, files=files)
 
     def task_boundary(
         self,

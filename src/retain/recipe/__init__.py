@@ -8,6 +8,7 @@ from retain.recipe.arm import Arm
 from retain.recipe.cells import Cell, CellPart, CellPhase, expand
 from retain.recipe.faults import FaultyRecipeError
 from retain.recipe.init import InitFacts, init_recipe
+from retain.recipe.judge import Judge
 from retain.recipe.model import Choose, Evaluate, Gate, HeldOut, Keep, OwnTest, Phase, Recipe
 from retain.recipe.read import about, load_recipe, read_recipe, shipped
 from retain.recipe.schema import schema, schema_text
@@ -24,6 +25,7 @@ __all__ = [
     "Gate",
     "HeldOut",
     "InitFacts",
+    "Judge",
     "Keep",
     "OwnTest",
     "Phase",

@@ -295,6 +295,10 @@ def _evaluate(evaluate: Evaluate, phases: Sequence[str]) -> Iterator[Fault]:
             if member not in scored and member not in ("phases", *evaluate.groups):
                 text = f"'{member}' is not scored; list the group '{group}' in evaluate.tasks"
                 yield Fault((*at, index), text)
+    for index, name in enumerate(evaluate.judge.tasks if evaluate.judge else ()):
+        if name not in scored:
+            at = ("evaluate", "judge", "tasks", index)
+            yield Fault(at, f"{unknown('task', name, scored)}; a judge reads what is scored")
     for value, count in Counter(evaluate.num_fewshot).items():
         if count > 1:
             yield Fault(("evaluate", "num_fewshot"), f"{value} is given twice")

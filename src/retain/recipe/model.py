@@ -14,6 +14,7 @@ from retain.evaluate.probes import ProbeName
 from retain.methods.given import Sources
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, refuse, refuse_one, unknown
+from retain.recipe.judge import Judge
 from retain.recipe.train import Flag, Name, Number, Part, Text, Train, Whole
 from retain.recipe.yaml_text import write
 
@@ -123,6 +124,8 @@ class Evaluate(Part):
     """A folder with lm-eval task files of one's own."""
     probes: tuple[ProbeName, ...] = ()
     """Measurements inside the model, after each phase: `attention` and `drift`; none by default."""
+    judge: Judge | None = None
+    """A model that reads the written answers; none by default."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retain.embedded import lookup
+from retain.evaluate.judge import JUDGED
 from retain.evaluate.probes import PROBE
 from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
@@ -18,11 +19,13 @@ from retain.report.facts import (
     Answer,
     Curve,
     DataFacts,
+    Judged,
     Moving,
     ProbeFacts,
     Question,
     Sample,
     TrainFacts,
+    Verdicts,
 )
 from retain.report.moving import moving_of
 from retain.report.results import Arm, Results, Variant
@@ -121,6 +124,7 @@ def collect(
         costs=tuple(made.costs(graph, store)),
         inside=tuple(inside),
         inside_items=inside_items,
+        judged=tuple(_judged(graph, store)),
     )
 
 
@@ -202,6 +206,25 @@ def _probes(graph: Graph, store: Store) -> Iterator[ProbeFacts]:
             content = _read(store.open(step, PROBE))
             yield ProbeFacts(
                 checkpoint=checkpoint(row), phase=row.phase, probe=name, content=content
+            )
+
+
+def _judged(graph: Graph, store: Store) -> Iterator[Judged]:
+    for row in graph.rows:
+        for (mode, task), step in row.judged.items():
+            content = _read(store.open(step, JUDGED))
+            yield Judged(
+                checkpoint=checkpoint(row),
+                phase=row.phase,
+                task=task,
+                mode=mode,
+                judge=content["judge"],
+                found={
+                    one["item"]: Verdicts(one["source_item"], one["found"])
+                    for one in content["items"]
+                },
+                num_unreadable=content["num_unreadable"],
+                num_cut=content["num_cut"],
             )
 
 

@@ -175,6 +175,40 @@ class DataFacts:
     notes: tuple[str, ...] = ()
 
 
+class Verdicts(NamedTuple):
+    """What a judge found of one item.
+
+    Attributes:
+        values: In pairs ``first`` and ``second`` (see `retain.measure.judge`) and ``alike``, 1
+            where the two answers are the same; else criterion to points.
+    """
+
+    source_item: str
+    values: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a judge found of one checkpoint's answers to one task.
+
+    Attributes:
+        mode: ``pairwise`` (with the base model's answers) or ``rubric``.
+        judge: Name of the judge.
+        found: Hash of a `report` item to its verdicts.
+        num_unreadable: Answers without a verdict that could be read.
+        num_cut: Answers whose question is not kept whole.
+    """
+
+    checkpoint: Checkpoint
+    phase: str
+    task: str
+    mode: str
+    judge: str
+    found: Mapping[str, Verdicts]
+    num_unreadable: int
+    num_cut: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProbeFacts:
     """What one probe found inside one checkpoint.

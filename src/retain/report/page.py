@@ -20,6 +20,7 @@ from retain.report.axes import legend_mark
 from retain.report.comparisons import comparison_lines
 from retain.report.curves import curve_lines, loss_plot
 from retain.report.heat import bias_maps, blocks, heat_maps
+from retain.report.judged import judge_part
 from retain.report.moving import moving_parts
 from retain.report.overview import asked, efforts, measure_lines
 from retain.report.plane_drawing import plane
@@ -136,6 +137,7 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         "shot_panels": shot_panels(book, f"shots-{place}"),
         "heads": heads(analysis, book, f"heads-{place}"),
         "drifts": drift_parts(analysis, book, f"drift-{place}"),
+        "judge": judge_part(analysis.results, book),
         "comparisons": comparison_lines(book),
         "measures": measure_lines(analysis, book),
         "flips": arm_flips(analysis, book),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from retain.report.analysis import Analysis, analyse, choose_arms
 from retain.report.figures import draw_figures
+from retain.report.judged import judged_rows
 from retain.report.latex import measures_tex
 from retain.report.page import render
 from retain.report.probes import probe_rows
@@ -32,7 +33,8 @@ def write_report(results: Results, folder: Path) -> Analysis:
     """
     analysis = analyse(results, choose_arms(results))
     page = render(analysis)
-    measures = (*analysis.measures, *probe_rows(analysis.results))
+    found = analysis.results
+    measures = (*analysis.measures, *probe_rows(found), *judged_rows(found))
     with writing(folder):
         write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
         write_file(folder / "measures.csv", measures_csv(measures))

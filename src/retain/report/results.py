@@ -15,6 +15,7 @@ from retain.report.facts import (
     Cost,
     Curve,
     DataFacts,
+    Judged,
     Made,
     ProbeFacts,
     Question,
@@ -111,6 +112,7 @@ class Results:
         inside: Every score of a checkpoint inside a phase, of both roles.
         inside_items: The items of these, under the name of the stop (`stop_name`).
         lost: Arms of the recipe that failed; nothing else here knows of them.
+        judged: What a judge found of written answers to `report` items.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Results:
     inside: tuple[InsideScore, ...] = ()
     inside_items: Mapping[ItemKey, Items] = field(default_factory=dict)
     lost: tuple[LostArm, ...] = ()
+    judged: tuple[Judged, ...] = ()
 
     def of_role(self, role: str) -> "Results":
         """The same run with the scores and items of one role; the others are gone.
