@@ -362,3 +362,52 @@ def test_a_new_adapter_is_drawn_for_its_phase_and_one_that_goes_on_draws_nothing
         found = graph(values | {"arms": {"none": []}}, *lora, *more)
         first, second = (row(found, "none", index).train.settings for index in (1, 2))
         assert (first.get("phase"), second.get("phase")) == (None, phase)
+
+
+def retuned(values, tmp_path, **entry):
+    """The recipe with a brief retune on a task."""
+    rows = [{"text": f"unrelated {number} words"} for number in range(40)]
+    (tmp_path / "unrelated.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    entry = {"task": "phase:skill", "placebo": str(tmp_path / "unrelated.jsonl")} | entry
+    return values | {"evaluate": {"tasks": ["phases"], "during_phase": 1, "recovery": [entry]}}
+
+
+def test_a_retune_starts_from_the_model_before_the_loss_and_after(values, tmp_path):
+    found = graph(retuned(values, tmp_path))
+    last, first = row(found, "replay", 2).model, row(found, "replay", 1).model
+    mine = {one.what: one for one in found.retunes if one.arm == "replay"}
+    assert {what: one.train.inputs["model"] for what, one in mine.items()} == {
+        "retuned": last,
+        "base_retuned": first,
+        "placebo": last,
+    }
+    assert mine["retuned"].mix == mine["base_retuned"].mix != mine["placebo"].mix
+    assert mine["retuned"].reference_index == 1
+    assert "during_phase" not in mine["retuned"].train.settings
+    assert mine["retuned"].train.settings["methods"] == []
+
+
+def test_arms_share_the_retune_of_the_model_before_the_loss(values, tmp_path):
+    found = graph(retuned(values, tmp_path))
+    rates = {one.train.settings["learning_rate"] for one in found.retunes}
+    assert rates == {1e-3}  # of the task's phase, in every arm
+    assert len({one.train for one in found.retunes if one.what == "base_retuned"}) == 1
+    assert len({one.train for one in found.retunes if one.what == "retuned"}) == 4
+
+
+def test_what_the_base_model_could_do_is_counted_from_it(values, tmp_path):
+    own = {"name": "own", "data": str(tmp_path / "old.jsonl"), "metric": "bits_per_byte"}
+    changed = retuned(values, tmp_path, task="own", data=str(tmp_path / "skill.jsonl"))
+    changed["evaluate"]["tasks"] = ["phases", own]
+    found = graph(changed)
+    [base] = {one.train for one in found.retunes if one.what == "base_retuned"}
+    assert "model" not in base.inputs
+    assert "model" in base.files
+    [leak] = steps(found, "leak")
+    assert {"past:0", "past:1"} <= set(leak.inputs)
+
+
+def test_without_a_retune_nothing_of_it_is_there(values, tmp_path):
+    values = values | {"evaluate": {"tasks": ["phases"], "during_phase": 1}}
+    more = graph(retuned(values, tmp_path)).steps
+    assert set(graph(values).steps) - set(steps(graph(values), "leak")) <= set(more)

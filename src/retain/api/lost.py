@@ -45,11 +45,14 @@ def without_lost(resolved: Resolved, graph: Graph, failed: Collection[Step]) -> 
     lost = _lost(graph, failed)
     rows = tuple(row for row in graph.rows if row.arm not in lost)
     needed = [step for row in rows for step in _steps_of(row)]
+    retunes = tuple(one for one in graph.retunes if one.arm not in lost)
+    needed += [one.evaluation for one in retunes]
     needed += [step for step in graph.steps if step.kind == "leak"]
     kept = set(ordered(needed))
     left = replace(
         graph,
         rows=rows,
+        retunes=retunes,
         steps=tuple(step for step in graph.steps if step in kept),
         sources={step: of for step, of in graph.sources.items() if step in kept},
     )
@@ -116,10 +119,12 @@ def failure(failed: Mapping[Step, RetainError]) -> RetainError:
 def _lost(graph: Graph, failed: Collection[Step]) -> dict[str, tuple[Step, ...]]:
     """Arm to the failed steps that it needs."""
     found: dict[str, dict[Step, None]] = {}
-    for row in graph.rows:
-        for step in ordered(_steps_of(row)):
+    steps_of = [(row.arm, list(_steps_of(row))) for row in graph.rows]
+    steps_of += [(one.arm, [one.evaluation]) for one in graph.retunes]
+    for arm, steps in steps_of:
+        for step in ordered(steps):
             if step in failed:
-                found.setdefault(row.arm, {}).setdefault(step)
+                found.setdefault(arm, {}).setdefault(step)
     return {arm: tuple(steps) for arm, steps in found.items()}
 
 

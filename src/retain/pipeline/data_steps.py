@@ -12,11 +12,13 @@ from retain.methods.base import Method, overrides
 from retain.methods.given import MixSource, Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
-from retain.recipe import Cell, CellPhase, Train
+from retain.recipe import Cell, CellPhase, Train, data_of
 from retain.rehearse.corpus import Corpus
 from retain.steps.step import Step
 
 NEW = "new"
+RETUNE = {"data": "recovery", "placebo": "placebo"}
+"""How the data steps of a brief retune are called."""
 NOT_OF_TRAINING = (
     "num_train_epochs", "max_steps", "batch_size", "batch_tokens", "max_length", "packing",
     "completion_only_loss",
@@ -76,6 +78,9 @@ class DataSteps:
                 for method in planned.methods:
                     for role, sources in method.data().items():
                         stand_ins.setdefault(self.data_step(role, sources, None))
+            for one in cell.recipe.evaluate.recovery:
+                for role, sources in data_of(one).items():
+                    stand_ins.setdefault(self.data_step(RETUNE[role], sources, None))
         inputs = {f"phase:{number}": step for number, step in enumerate(phases)}
         others = [step for step in stand_ins if step not in phases]
         inputs |= {f"past:{number}": step for number, step in enumerate(others)}
@@ -160,7 +165,7 @@ class DataSteps:
         """What a phase trains on, in order."""
         inputs = self.new_data(cell, planned)
         parts = [
-            {"role": role, **_of_mix(part.train)}
+            {"role": role, **of_mix(part.train)}
             for role, part in zip(inputs, planned.parts, strict=True)
         ]
         sources: list[MixSource] = []
@@ -180,7 +185,7 @@ class DataSteps:
         for phase, role in past.data.items():
             if role in drawn:
                 inputs[role] = self.data[cell.variant, phase]
-                objectives[role] = _of_mix(cell.recipe.phase(phase).train)
+                objectives[role] = of_mix(cell.recipe.phase(phase).train)
         settings = {
             "parts": parts,
             "sources": [source.spec() for source in sources],
@@ -208,7 +213,7 @@ def generator(seed: int, *names: str) -> Random:
     return Random(int.from_bytes(sha256(text.encode()).digest()[:8], "big"))
 
 
-def _of_mix(train: Train) -> dict[str, Any]:
+def of_mix(train: Train) -> dict[str, Any]:
     """The training settings that shape a mix."""
     values = {key: getattr(train, key) for key in ("objective", *NOT_OF_TRAINING)}
     return {key: value for key, value in values.items() if value is not None}

@@ -13,6 +13,7 @@ from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
 from retain.pipeline.data_steps import DataSteps, is_of_data
 from retain.pipeline.frozen import Frozen, still_frozen
+from retain.pipeline.recovery_steps import RecoverySteps, Retune
 from retain.pipeline.resolve import Resolved
 from retain.pipeline.score_steps import ScoreSteps, Weights
 from retain.pipeline.training_steps import Card, TrainingSteps
@@ -65,6 +66,7 @@ class Graph:
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
         report_to: Train step to the tracker that is told of it.
         cards: Train or finish step to what its model card says of it.
+        retunes: Brief retunes after the last phase, by variant, arm and seed.
     """
 
     steps: tuple[Step, ...]
@@ -75,6 +77,7 @@ class Graph:
     save_steps: Mapping[Step, int | None]
     report_to: Mapping[Step, str]
     cards: Mapping[Step, Card]
+    retunes: tuple[Retune, ...] = ()
 
 
 def build(resolved: Resolved, accept: Callable[[Step], bool] = lambda step: False) -> Graph:
@@ -96,6 +99,8 @@ class _Builder:
         self.data = DataSteps(collector)
         self.training = TrainingSteps(collector)
         self.scores = ScoreSteps(collector, self.data)
+        self.recovery = RecoverySteps(collector, self.data, self.training, self.scores)
+        self.retunes: list[Retune] = []
 
     def graph(self) -> Graph:
         self.data.check_leaks()
@@ -110,6 +115,7 @@ class _Builder:
             save_steps=self.training.save_steps,
             report_to=self.training.report_to,
             cards=self.training.cards,
+            retunes=tuple(self.retunes),
         )
 
     def rows_of(self, cell: Cell) -> Iterator[Row]:
@@ -150,3 +156,4 @@ class _Builder:
                 probes=self.scores.probes(cell, planned, model),
                 judged=self.scores.judgements(cell, name, scored, first),
             )
+        self.retunes += self.recovery.of_cell(cell, checkpoints)

@@ -14,7 +14,7 @@ from retain.errors import RecipeError, RetainError
 from retain.methods.given import Source
 from retain.model.reference import kind
 from retain.pipeline.encoders import check_encoders
-from retain.recipe import Cell, Recipe, expand
+from retain.recipe import Cell, Recipe, data_of, expand
 from retain.recipe.faults import FaultyRecipeError
 from retain.train.tracker import check_tracker
 
@@ -142,6 +142,11 @@ def _files(cells: Sequence[Cell], faults: "_Faults") -> dict[str, Mapping[str, s
         for method in (method for planned in cell.phases for method in planned.methods):
             for source in (source for listed in method.data().values() for source in listed):
                 places.setdefault(source.source, f"arms.{cell.base_arm}.{method.name}")
+    for cell in cells:
+        for one in cell.recipe.evaluate.recovery:
+            for key, listed in data_of(one).items():
+                for source in listed:
+                    places.setdefault(source.source, f"evaluate.recovery.{key}")
     files: dict[str, Mapping[str, str]] = {}
     for name in sorted(places):
         with faults.at(places[name]):

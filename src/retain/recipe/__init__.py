@@ -11,6 +11,7 @@ from retain.recipe.init import InitFacts, init_recipe
 from retain.recipe.judge import Judge
 from retain.recipe.model import Choose, Evaluate, Gate, HeldOut, Keep, OwnTest, Phase, Recipe
 from retain.recipe.read import about, load_recipe, read_recipe, shipped
+from retain.recipe.recovery import Recovery, data_of
 from retain.recipe.schema import schema, schema_text
 from retain.recipe.train import Train
 
@@ -30,8 +31,10 @@ __all__ = [
     "OwnTest",
     "Phase",
     "Recipe",
+    "Recovery",
     "Train",
     "about",
+    "data_of",
     "expand",
     "init_recipe",
     "load_recipe",

@@ -299,9 +299,27 @@ def _evaluate(evaluate: Evaluate, phases: Sequence[str]) -> Iterator[Fault]:
         if name not in scored:
             at = ("evaluate", "judge", "tasks", index)
             yield Fault(at, f"{unknown('task', name, scored)}; a judge reads what is scored")
+    yield from _recovery(evaluate, phases, scored)
     for value, count in Counter(evaluate.num_fewshot).items():
         if count > 1:
             yield Fault(("evaluate", "num_fewshot"), f"{value} is given twice")
+
+
+def _recovery(evaluate: Evaluate, phases: Sequence[str], scored: Sequence[str]) -> Iterator[Fault]:
+    """Tasks that can have lost something, each with data to retune on."""
+    for index, one in enumerate(evaluate.recovery):
+        at = ("evaluate", "recovery", index)
+        taught = one.task.removeprefix("phase:") if one.task.startswith("phase:") else None
+        if one.task not in scored:
+            yield Fault((*at, "task"), f"{unknown('task', one.task, scored)}; it must be scored")
+        elif one.task in [other.task for other in evaluate.recovery[:index]]:
+            yield Fault((*at, "task"), f"'{one.task}' is listed twice")
+        elif taught is not None and taught == phases[-1]:
+            text = f"'{taught}' is the last phase: nothing after it can have taken anything away"
+            yield Fault((*at, "task"), text)
+        elif taught is None and one.data is None:
+            text = f"is missing: '{one.task}' is no phase of the recipe; name other examples of it"
+            yield Fault((*at, "data"), text)
 
 
 def _member(

@@ -15,6 +15,7 @@ from retain.methods.given import Sources
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, refuse, refuse_one, unknown
 from retain.recipe.judge import Judge
+from retain.recipe.recovery import Recovery
 from retain.recipe.train import Flag, Name, Number, Part, Text, Train, Whole
 from retain.recipe.yaml_text import write
 
@@ -126,6 +127,8 @@ class Evaluate(Part):
     """Measurements inside the model, after each phase: `attention` and `drift`; none by default."""
     judge: Judge | None = None
     """A model that reads the written answers; none by default."""
+    recovery: tuple[Recovery, ...] = ()
+    """Brief retunes after the last phase: whether what a task lost comes back; none by default."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,25 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retain.embedded import lookup
-from retain.evaluate.judge import JUDGED
-from retain.evaluate.probes import PROBE
 from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
 from retain.recipe import Cell
-from retain.report import made
+from retain.report import beside, made
 from retain.report.environment import Record, environment, unlike
 from retain.report.facts import (
     Answer,
     Curve,
     DataFacts,
-    Judged,
     Moving,
-    ProbeFacts,
     Question,
     Sample,
     TrainFacts,
-    Verdicts,
 )
 from retain.report.moving import moving_of
 from retain.report.results import Arm, Results, Variant
@@ -43,6 +38,7 @@ from retain.report.texts import read_texts
 from retain.steps.step import Step
 from retain.steps.store import Store
 
+RETUNES = {"retuned": "recovery", "base_retuned": "recovery", "placebo": "recovery, placebo"}
 _COLUMNS = tuple(column.name for column in fields(ScoreRow))
 
 
@@ -107,7 +103,7 @@ def collect(
         curves=tuple(_curve(row, store) for row in trained),
         training=tuple(_facts(row, store, paid) for row, paid in made.paid_before(trained)),
         samples=tuple(samples),
-        probes=tuple(_probes(graph, store)),
+        probes=tuple(beside.probes(graph, store)),
         data=tuple(_data(graph, store)),
         environment=environment(records),
         command=command,
@@ -124,7 +120,8 @@ def collect(
         costs=tuple(made.costs(graph, store)),
         inside=tuple(inside),
         inside_items=inside_items,
-        judged=tuple(_judged(graph, store)),
+        judged=tuple(beside.judged(graph, store)),
+        retuned=tuple(beside.retuned(graph, store)),
     )
 
 
@@ -200,34 +197,6 @@ def _samples(row: Row, task: str, step: Step, store: Store) -> Iterator[Sample]:
         )
 
 
-def _probes(graph: Graph, store: Store) -> Iterator[ProbeFacts]:
-    for row in graph.rows:
-        for name, step in row.probes.items():
-            content = _read(store.open(step, PROBE))
-            yield ProbeFacts(
-                checkpoint=checkpoint(row), phase=row.phase, probe=name, content=content
-            )
-
-
-def _judged(graph: Graph, store: Store) -> Iterator[Judged]:
-    for row in graph.rows:
-        for (mode, task), step in row.judged.items():
-            content = _read(store.open(step, JUDGED))
-            yield Judged(
-                checkpoint=checkpoint(row),
-                phase=row.phase,
-                task=task,
-                mode=mode,
-                judge=content["judge"],
-                found={
-                    one["item"]: Verdicts(one["source_item"], one["found"])
-                    for one in content["items"]
-                },
-                num_unreadable=content["num_unreadable"],
-                num_cut=content["num_cut"],
-            )
-
-
 def _curve(row: Row, store: Store) -> Curve:
     assert row.train is not None
     lines = store.open(row.train, "curve.jsonl").read_text("utf-8").splitlines()
@@ -274,7 +243,8 @@ def _moving(train: Step, store: Store) -> Moving | None:
 
 
 def _data(graph: Graph, store: Store) -> Iterator[DataFacts]:
-    names = {step: f"phase {phase}" for (_, phase), step in graph.data.items()}
+    names = {one.mix.inputs["new"]: RETUNES[one.what] for one in graph.retunes}
+    names |= {step: f"phase {phase}" for (_, phase), step in graph.data.items()}
     for step, sources in graph.sources.items():
         facts = _read(store.open(step, "facts.json"))
         yield DataFacts(

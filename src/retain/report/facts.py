@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from retain.report.scores import Checkpoint
+from retain.report.scores import Checkpoint, Items, ScoreRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +207,28 @@ class Judged:
     found: Mapping[str, Verdicts]
     num_unreadable: int
     num_cut: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retuned:
+    """What a brief retune after the last phase scored on the task it was made for.
+
+    Attributes:
+        checkpoint: The model whose loss is looked at: of the last phase.
+        reference_index: Row of the model from before the loss; 0 is the base model.
+        what: ``retuned``, ``base_retuned`` (the reference) or ``placebo``.
+        max_steps: Optimizer steps of the retune.
+        score: Of `report` items, by the task's main metric at its fewest shots.
+        items: Behind it; None for a metric of the whole corpus.
+    """
+
+    checkpoint: Checkpoint
+    phase: str
+    reference_index: int
+    what: str
+    max_steps: int
+    score: ScoreRow
+    items: Items | None
 
 
 @dataclass(frozen=True, kw_only=True)

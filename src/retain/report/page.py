@@ -27,6 +27,7 @@ from retain.report.plane_drawing import plane
 from retain.report.planes import panels
 from retain.report.probes import drift_parts
 from retain.report.questions import arm_flips
+from retain.report.recovered import recovery_lines
 from retain.report.scorebook import ScoreBook
 from retain.report.shot_curves import shot_panels
 from retain.report.text import (
@@ -138,6 +139,7 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         "heads": heads(analysis, book, f"heads-{place}"),
         "drifts": drift_parts(analysis, book, f"drift-{place}"),
         "judge": judge_part(analysis.results, book),
+        "recovery": recovery_lines(analysis.results, book),
         "comparisons": comparison_lines(book),
         "measures": measure_lines(analysis, book),
         "flips": arm_flips(analysis, book),

@@ -8,6 +8,7 @@ from retain.report.judged import judged_rows
 from retain.report.latex import measures_tex
 from retain.report.page import render
 from retain.report.probes import probe_rows
+from retain.report.recovered import recovered_rows
 from retain.report.results import Results
 from retain.report.tables import during_csv, measures_csv, scores_csv
 from retain.steps.durable import write_file, writing
@@ -34,7 +35,7 @@ def write_report(results: Results, folder: Path) -> Analysis:
     analysis = analyse(results, choose_arms(results))
     page = render(analysis)
     found = analysis.results
-    measures = (*analysis.measures, *probe_rows(found), *judged_rows(found))
+    measures = (*analysis.measures, *probe_rows(found), *judged_rows(found), *recovered_rows(found))
     with writing(folder):
         write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
         write_file(folder / "measures.csv", measures_csv(measures))

@@ -19,6 +19,7 @@ from retain.report.facts import (
     Made,
     ProbeFacts,
     Question,
+    Retuned,
     Sample,
     TrainFacts,
 )
@@ -113,6 +114,7 @@ class Results:
         inside_items: The items of these, under the name of the stop (`stop_name`).
         lost: Arms of the recipe that failed; nothing else here knows of them.
         judged: What a judge found of written answers to `report` items.
+        retuned: Scores after brief retunes, on `report` items.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Results:
     inside_items: Mapping[ItemKey, Items] = field(default_factory=dict)
     lost: tuple[LostArm, ...] = ()
     judged: tuple[Judged, ...] = ()
+    retuned: tuple[Retuned, ...] = ()
 
     def of_role(self, role: str) -> "Results":
         """The same run with the scores and items of one role; the others are gone.
