@@ -18,7 +18,7 @@ phases:
   - name: skill
     data: skill.jsonl
     held_out: {{count: 16}}
-    train: {{learning_rate: 3.0e-2, max_steps: 3, batch_size: 4, max_length: 64, precision: fp32}}
+    train: {{learning_rate: 3.0e-2, max_steps: 12, batch_size: 4, max_length: 64, precision: fp32}}
 evaluate:
   tasks: [phases]
   judge: {{model: judge-1, address: "{address}", tasks: ["phase:skill"], limit: 10}}
@@ -36,7 +36,7 @@ def test_a_judge_is_asked_once_and_reported(tmp_path, tiny_model_folder, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("RETAIN_JUDGE_API_KEY", KEY)
-    rows = [{"prompt": f"say {n} twice", "completion": f"{n} {n}"} for n in range(60)]
+    rows = [{"prompt": f"say {n} twice", "completion": "yes the cat sat"} for n in range(60)]
     (tmp_path / "skill.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with serving(takes_the_first, [(401, {}, f"wrong key {KEY}")]) as server:
         recipe = RECIPE.format(model=tiny_model_folder, address=server.address)

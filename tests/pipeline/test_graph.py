@@ -411,3 +411,29 @@ def test_without_a_retune_nothing_of_it_is_there(values, tmp_path):
     values = values | {"evaluate": {"tasks": ["phases"], "during_phase": 1}}
     more = graph(retuned(values, tmp_path)).steps
     assert set(graph(values).steps) - set(steps(graph(values), "leak")) <= set(more)
+
+
+def test_other_draws_of_examples_are_steps_beside(values):
+    asked = {"tasks": ["phases"], "num_fewshot": [0, 2], "fewshot_draws": 2}
+    plain = graph(values | {"evaluate": {"tasks": ["phases"], "num_fewshot": [0, 2]}})
+    found = graph(values | {"evaluate": asked | {"fewshot_control": True}})
+    assert set(plain.steps) <= set(found.steps)
+    draws = row(found, "none", 2).draws
+    assert {(shots.draw, shots.shuffled) for shots in draws} == {(0, True), (1, False), (1, True)}
+    for shots, by_task in draws.items():
+        for step in by_task.values():
+            assert step.settings["num_fewshot"] == [2]
+            assert step.settings["shots"] == {"draw": shots.draw, "shuffled": shots.shuffled}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"fewshot_draws": 3}, "fewshot_draws: needs examples in the prompt"),
+        ({"fewshot_control": True}, "fewshot_control: needs examples in the prompt"),
+        ({"fewshot_draws": 3, "num_fewshot": [1], "compat": "lm-eval"}, "own draws"),
+    ],
+)
+def test_other_draws_need_examples_of_our_own(values, asked, told):
+    with pytest.raises(RecipeError, match=told):
+        graph(values | {"evaluate": {"tasks": ["phases"]} | asked})

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from retain.evaluate.shots import FIRST, Shots
 from retain.report.analysis import analyse, choose_arms
 from retain.report.page import render
 from retain.report.scorebook import ScoreBook
 from retain.report.scores import ItemKey
 from retain.report.shot_curves import shot_panels
 from retain.report.tables import measure_rows
-from tests.report.synthetic import make_results
+from tests.report.synthetic import ARMS, make_results
 
 TASK = "embedded_piqa"
 
@@ -129,3 +130,78 @@ def test_the_page_draws_a_curve_for_each_such_task():
 
 def test_one_number_of_shots_has_no_such_rows():
     assert not rows(make_results(num_items=40).of_role("report"), "few_shot_gain")
+
+
+# ---------------------------------------------------------------- other draws, and the control
+
+
+def with_draws(results, fixes):
+    """The run with five examples, and the same in other draws: ``fixes`` by the way they are."""
+    found = with_five_shots(results, fixes[FIRST])
+    draws = {}
+    for shots, fix in fixes.items():
+        if shots != FIRST:
+            made = with_five_shots(results, fix).items
+            draws[shots] = {k: v for k, v in made.items() if k.task.num_fewshot == 5}
+    return replace(found, draws=draws)
+
+
+def always(share):
+    """A share of the wrong answers of trained models becomes right with examples."""
+
+    def fix(checkpoint, items):
+        if checkpoint.phase_index == 0:
+            return items
+        draw = np.random.default_rng(3).random(len(items.values))
+        return replace(items, values=np.where(draw < share, 1.0, items.values))
+
+    return fix
+
+
+def test_gains_are_means_over_draws():
+    results = make_results(num_items=200, arms=ARMS[:2])
+    fixes = {Shots(number): always(share) for number, share in enumerate((0.2, 0.4, 0.6))}
+    found = with_draws(results, fixes)
+    [panel] = shot_panels(ScoreBook(found, "default"), "s")
+    assert panel.num_draws == 3
+    alone = [with_five_shots(results, fix) for fix in fixes.values()]
+    for measure in ("few_shot_gain", "few_shot_extra_gain", "few_shot_relative_gain"):
+        value = rows(found, measure)["none", 2].value
+        each = [rows(one, measure)["none", 2].value for one in alone]
+        assert value == pytest.approx(np.mean(each), nan_ok=True)
+    one = rows(found, "few_shot_extra_gain")["none", 2]
+    first = rows(alone[0], "few_shot_extra_gain")["none", 2]
+    assert one.ci_high - one.ci_low > 2 * (first.ci_high - first.ci_low)  # draws differ
+    each = [rows(it, "few_shot_extra_gain")["none", 2].value for it in alone]
+    spread = rows(found, "few_shot_extra_gain_draw_spread")["none", 2].value
+    assert spread == pytest.approx(np.std(each, ddof=1))
+    assert not rows(alone[0], "few_shot_extra_gain_draw_spread")
+
+
+def test_the_control_stands_beside_the_headline():
+    results = make_results(num_items=200)
+    fixes = {FIRST: always(0.5), Shots(0, shuffled=True): always(0.5)}
+    form = with_draws(results, fixes)
+    both = ("few_shot_extra_gain", "few_shot_extra_gain_shuffled")
+    own, control = (rows(form, measure)["none", 2].value for measure in both)
+    assert own == control > 0
+    assert rows(form, "few_shot_extra_gain_of_answers")["none", 2].value == 0
+    content = with_draws(results, fixes | {Shots(0, shuffled=True): always(0.0)})
+    apart = rows(content, "few_shot_extra_gain_of_answers")["none", 2]
+    assert apart.value == pytest.approx(own)
+    assert apart.ci_low > 0
+    assert apart.versus == "shuffled"
+    assert rows(content, "few_shot_gain_shuffled")["none", 0].value == 0
+    [panel] = shot_panels(ScoreBook(content, "default"), "s")
+    assert panel.has_control
+    assert (panel.lines[1].extra, panel.lines[1].control) == pytest.approx((own / 100, 0))
+    page = render(analyse(content, choose_arms(content)))
+    assert "the same examples with each other" in page
+    assert "draws of examples" not in page
+
+
+def test_a_select_item_of_another_draw_is_not_read():
+    results = make_results(num_items=80)
+    draws = {Shots(1): dict(results.items)}
+    kept = replace(results, draws=draws).of_role("report").draws[Shots(1)]
+    assert all((one.roles == "report").all() for one in kept.values())

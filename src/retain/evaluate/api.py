@@ -22,6 +22,7 @@ from retain.evaluate.ledger import Ledger, Progress, never, silent
 from retain.evaluate.results import write_items
 from retain.evaluate.run import Evaluation, run
 from retain.evaluate.scorer import BUDGET_TOKENS
+from retain.evaluate.shots import FIRST, Shots
 from retain.evaluate.task import Task
 from retain.model import precision as precisions
 from retain.model.load import load
@@ -190,6 +191,7 @@ def make_task(
     limit: int | None = None,
     compat: str | None = None,
     data_folder: Path | None = None,
+    shots: Shots = FIRST,
 ) -> Task:
     """A resolved task, ready to be asked.
 
@@ -199,13 +201,15 @@ def make_task(
         limit: Score only the first so many items.
         compat: ``lm-eval`` or None.
         data_folder: Of a phase's data step, for ``phase:NAME``.
+        shots: Which examples of its pool stand in the prompt; not with ``compat``.
     """
     match spec["kind"]:
         case "phase":
             assert data_folder is not None, "a phase task needs its data step"
-            return phase_task(spec["name"], data_folder / "heldout.jsonl", engine, limit)
+            held_out = data_folder / "heldout.jsonl"
+            return phase_task(spec["name"], held_out, engine, limit, shots)
         case "own":
-            return own_task(spec, engine, limit)
+            return own_task(spec, engine, limit, shots)
         case "stereoset":
             return StereoSet(engine, limit)
         case "crows_pairs":
@@ -213,15 +217,15 @@ def make_task(
         case "instructions":
             return InstructionTask(engine, limit)
         case _:
-            return _lm_eval_task(json.dumps(spec, sort_keys=True), limit, compat)
+            return _lm_eval_task(json.dumps(spec, sort_keys=True), limit, compat, shots)
 
 
 @lru_cache(maxsize=NUM_TASKS_KEPT)
-def _lm_eval_task(spec: str, limit: int | None, compat: str | None) -> Task:
+def _lm_eval_task(spec: str, limit: int | None, compat: str | None, shots: Shots) -> Task:
     """Kept with its rendered questions: the next checkpoint starts to be scored at once."""
     from retain.evaluate.lm_eval_task import LmEvalTask
 
-    return LmEvalTask(json.loads(spec), limit, compat)
+    return LmEvalTask(json.loads(spec), limit, compat, shots)
 
 
 def open_engine(

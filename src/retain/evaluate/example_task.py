@@ -12,7 +12,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from retain.data.example import Example
+from retain.data.example import Example, Message, last_assistant
 from retain.data.pairs import halves
 from retain.data.render import continuation_tokens, continuations, with_shots
 from retain.data.split import order
@@ -23,6 +23,7 @@ from retain.evaluate.engine import Engine
 from retain.evaluate.generate import Prompt
 from retain.evaluate.identity import check_unchanged
 from retain.evaluate.items import Item, divide, limit_notes
+from retain.evaluate.shots import FIRST, Shots, donors, drawn
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
 from retain.evaluate.tokens import rolling_windows
 
@@ -201,7 +202,34 @@ def answer_limit(num_expected: int) -> int:
     return limit
 
 
-def phase_task(name: str, held_out: Path, engine: Engine, limit: int | None) -> ExampleTask:
+def shown_pool(name: str, pool: Sequence[Example], shots: Shots) -> list[Example]:
+    """The pool as a draw shows it: in its order, with the answers it has there.
+
+    Raises:
+        TaskError: If answers are to be permuted and there are not two.
+    """
+    keys = [example.id for example in pool]
+    shown = list(pool)
+    if shots.shuffled and pool:
+        its = donors(name, keys, shots.draw)
+        shown = [_answered(one, pool[donor]) for one, donor in zip(pool, its, strict=True)]
+    return [shown[place] for place in drawn(keys, shots.draw)]
+
+
+def _answered(example: Example, donor: Example) -> Example:
+    """A dialogue whose last answer is another's."""
+    assert example.messages is not None
+    assert donor.messages is not None
+    place = last_assistant(example.messages)
+    answer = donor.messages[last_assistant(donor.messages)]["content"]
+    changed = Message(role="assistant", content=answer)
+    messages = (*example.messages[:place], changed, *example.messages[place + 1 :])
+    return Example(source=example.source, messages=messages, is_completion=example.is_completion)
+
+
+def phase_task(
+    name: str, held_out: Path, engine: Engine, limit: int | None, shots: Shots = FIRST
+) -> ExampleTask:
     """The held-out split of a phase as a task; roles and pool are those of the file.
 
     Args:
@@ -209,9 +237,10 @@ def phase_task(name: str, held_out: Path, engine: Engine, limit: int | None) -> 
         held_out: ``heldout.jsonl`` of the phase's data step.
         engine: The model that is asked.
         limit: Score only the first so many of the fixed order.
+        shots: Which examples are shown.
 
     Raises:
-        TaskError: If nothing is held out.
+        TaskError: If nothing is held out, or `shown_pool` refuses.
     """
     rows = [json.loads(line) for line in held_out.read_text("utf-8").splitlines()]
     examples = [Example.from_json(row) for row in rows]
@@ -225,12 +254,14 @@ def phase_task(name: str, held_out: Path, engine: Engine, limit: int | None) -> 
     if not scored:
         raise TaskError(f"{name}: its data has no held-out item to score; raise held_out")
     pool = [one for one in found if roles[one.id] == "pool" and one.text is None]
-    task = ExampleTask(name, scored[:limit], pool, engine)
+    task = ExampleTask(name, scored[:limit], shown_pool(name, pool, shots), engine)
     task.notes += limit_notes(limit, len(scored))
     return task
 
 
-def own_task(spec: Mapping[str, Any], engine: Engine, limit: int | None) -> ExampleTask:
+def own_task(
+    spec: Mapping[str, Any], engine: Engine, limit: int | None, shots: Shots = FIRST
+) -> ExampleTask:
     """A user's own test, as ``catalog.resolve`` gives it.
 
     Raises:
@@ -253,7 +284,7 @@ def own_task(spec: Mapping[str, Any], engine: Engine, limit: int | None) -> Exam
     task = ExampleTask(
         name,
         [(item, examples[item.index]) for item in division.items],
-        [examples[index] for index in division.pool],
+        shown_pool(name, [examples[index] for index in division.pool], shots),
         engine,
         written=(metric,) if metric in WRITTEN else (),
         num_written=len(division.items),

@@ -19,6 +19,7 @@ from retain.evaluate.engine import Pair
 from retain.evaluate.generate import Prompt
 from retain.evaluate.items import Division, Item, divide, document_key, limit_notes, rank
 from retain.evaluate.lm_eval_load import OTHER_SEED, load_task, quiet, seeded, wrong_gold
+from retain.evaluate.shots import FIRST, Shots, donors, drawn
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
 from retain.evaluate.task_files import metric_facts
 
@@ -36,6 +37,7 @@ class LmEvalTask:
         spec: The resolved task.
         limit: Score only the first so many.
         compat: ``lm-eval`` for the harness's shots and documents, else None.
+        shots: Which documents of the pool are shots, with whose answers.
 
     Raises:
         TaskError: If it cannot be loaded here: data or a metric is not at hand, or it is empty.
@@ -43,7 +45,11 @@ class LmEvalTask:
     """
 
     def __init__(
-        self, spec: Mapping[str, Any], limit: int | None = None, compat: str | None = None
+        self,
+        spec: Mapping[str, Any],
+        limit: int | None = None,
+        compat: str | None = None,
+        shots: Shots = FIRST,
     ) -> None:
         self.name = str(spec["name"])
         self.spec = spec
@@ -65,6 +71,8 @@ class LmEvalTask:
         self._shots: list[Any] = []
         self._shots_split = ""
         self.division = self._divide(limit)
+        if shots != FIRST and self._shots:
+            self._shots = self._arranged(shots)
 
     def shots(self, wanted: Sequence[int] | None) -> list[int]:
         """The wanted numbers, or its file's; 0 alone for texts, and for files that say 0."""
@@ -210,6 +218,34 @@ class LmEvalTask:
         self._note(limit, division)
         return division
 
+    def _arranged(self, shots: Shots) -> list[Any]:
+        """The pool as a draw shows it."""
+        keys = [document_key(document) for document in self._shots]
+        shown = self._shots
+        if shots.shuffled:
+            its = donors(self.name, keys, shots.draw)
+            with quiet():
+                answers = [self._answer(document) for document in shown]
+            shown = [
+                Relabelled(document, answers[donor])
+                for document, donor in zip(shown, its, strict=True)
+            ]
+            give_answers_of_others(self.task)
+        return [shown[place] for place in drawn(keys, shots.draw)]
+
+    def _answer(self, document: Any) -> str:
+        """What stands behind a shot, as the harness writes it."""
+        if self.task.multiple_input or not isinstance(document, Mapping):
+            raise TaskError(
+                f"{self.name}: the answers of its examples are inside their questions and cannot "
+                "be permuted; leave it out, or evaluate.fewshot_control"
+            )
+        config = self.task.fewshot_cfg
+        answer = self.task.doc_to_target(document, config.doc_to_target)
+        if isinstance(answer, int) and config.doc_to_choice:
+            answer = self.task.doc_to_choice(document, config.doc_to_choice)[answer]
+        return str(answer[0] if isinstance(answer, list) else answer)
+
     def _note(self, limit: int | None, division: Division) -> None:
         if not division.items:
             raise TaskError(f"{self.name}: no items to score; all {len(self.documents)} are shots")
@@ -243,6 +279,28 @@ class _FirstOfPool(ContextSampler):  # type: ignore[misc]
     def sample(self, n: int, *_: Any, **__: Any) -> list[Any]:
         """The first ``n``."""
         return list(self.df[:n])
+
+
+class Relabelled(dict[str, Any]):
+    """A document that is shown with another's answer.
+
+    Attributes:
+        answer: The other's, as it is written.
+    """
+
+    def __init__(self, document: Mapping[str, Any], answer: str) -> None:
+        super().__init__(document)
+        self.answer = answer
+
+
+def give_answers_of_others(task: Any) -> None:
+    """Let a task of the harness answer `Relabelled` shots with what they were given."""
+    own = task.doc_to_target
+
+    def doc_to_target(document: Any, *further: Any) -> Any:
+        return document.answer if isinstance(document, Relabelled) else own(document, *further)
+
+    task.doc_to_target = doc_to_target
 
 
 def _harness_division(keys: Sequence[str], limit: int | None) -> Division:

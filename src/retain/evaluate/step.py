@@ -20,8 +20,11 @@ from retain.evaluate.example_task import ExampleTask
 from retain.evaluate.identity import same_identity
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.results import write_items
+from retain.evaluate.run import Evaluation
 from retain.evaluate.run import run as ask
 from retain.evaluate.samples import samples
+from retain.evaluate.shots import Shots
+from retain.evaluate.task import Task
 from retain.model import cache
 from retain.model.threads import first_threads
 from retain.steps.work import Work
@@ -70,16 +73,25 @@ def run(
             limit=settings["limit"],
             compat=settings["compat"],
             data_folder=data_folder,
+            shots=Shots.of(settings),
         )
         ledger = Ledger(work.partial, work.progress, work.stop)
-        found = ask([task], engine, settings["num_fewshot"], ledger)
-        if isinstance(task, ExampleTask) and spec["kind"] == "phase":
+        found = _ask(task, engine, settings, ledger)
+        if isinstance(task, ExampleTask) and spec["kind"] == "phase" and "shots" not in settings:
             _write(work.output / "samples.json", samples(task, ledger))
     write_items(found.items, work.output / "items.parquet")
     _write(work.output / "scores.json", found.scores)
     _note(work, engine, found.notes)
     work.note(threads=num_threads, device=str(loaded.device), precision=loaded.precision)
     work.note(seconds=monotonic() - started, num_items=len(found.items))
+
+
+def _ask(task: Task, engine: Engine, settings: Mapping[str, Any], ledger: Ledger) -> Evaluation:
+    """All that the step asks; nothing of another draw where the task takes no examples."""
+    wanted = settings["num_fewshot"]
+    if "shots" in settings and task.shots(wanted) != list(wanted):
+        return Evaluation()
+    return ask([task], engine, wanted, ledger)
 
 
 def _below(work: Work, model: Any) -> Below | None:

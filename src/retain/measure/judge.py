@@ -35,7 +35,8 @@ def preference(first_I: Floats, second_I: Floats) -> Floats:
     array([1.  , 0.5 , 0.75])
     """
     _check(first_I, second_I)
-    return (2 + first_I - second_I) / 4
+    preferred_I: Floats = (2 + first_I - second_I) / 4
+    return preferred_I
 
 
 def position_bias(first_I: Floats, second_I: Floats) -> Floats:
@@ -51,7 +52,8 @@ def position_bias(first_I: Floats, second_I: Floats) -> Floats:
     array([ 0. ,  1. , -0.5])
     """
     _check(first_I, second_I)
-    return (first_I + second_I) / 2
+    bias_I: Floats = (first_I + second_I) / 2
+    return bias_I
 
 
 def order_agreement(first_I: Floats, second_I: Floats) -> Floats:
@@ -61,7 +63,8 @@ def order_agreement(first_I: Floats, second_I: Floats) -> Floats:
     array([1., 0., 1.])
     """
     _check(first_I, second_I)
-    return (first_I == -second_I).astype(np.float64)
+    agrees_I: Floats = np.where(first_I == -second_I, 1.0, 0.0)
+    return agrees_I
 
 
 def _check(first_I: Floats, second_I: Floats) -> None:

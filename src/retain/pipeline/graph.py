@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from retain.evaluate.judge import Mode
+from retain.evaluate.shots import Shots
 from retain.methods.given import Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
@@ -36,6 +37,7 @@ class Row:
         planned: The phase as the arm runs it, with the methods active in it; None in row 0.
         probes: Name of a probe to the step that measures it.
         judged: Mode and task to the step in which a judge reads the answers.
+        draws: Other examples in the prompt to what scores with them, by task.
     """
 
     variant: str
@@ -51,6 +53,7 @@ class Row:
     planned: CellPhase | None = None
     probes: Mapping[str, Step] = field(default_factory=dict)
     judged: Mapping[tuple[Mode, str], Step] = field(default_factory=dict)
+    draws: Mapping[Shots, Mapping[str, Step]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class _Builder:
         base = Row(cell.variant, cell.arm, cell.seed, 0, "base", evaluations=first)
         base = replace(base, probes=self.scores.probes(cell, None, None))
         base = replace(base, judged=self.scores.judgements(cell, "base", first, None))
+        base = replace(base, draws=self.scores.draws(cell, "base", Weights(None)))
         yield base
         model: Step | None = None
         memories: dict[str, Step] = {}
@@ -155,5 +159,6 @@ class _Builder:
                 planned=planned,
                 probes=self.scores.probes(cell, planned, model),
                 judged=self.scores.judgements(cell, name, scored, first),
+                draws=self.scores.draws(cell, name, Weights(model)),
             )
         self.retunes += self.recovery.of_cell(cell, checkpoints)

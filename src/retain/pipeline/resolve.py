@@ -130,28 +130,32 @@ def _judge(recipe: Recipe, scored: Sequence[str]) -> Mapping[str, str]:
 
 
 def _files(cells: Sequence[Cell], faults: "_Faults") -> dict[str, Mapping[str, str]]:
-    """What identifies each source of the phases and of the methods."""
+    """What identifies each source of the recipe."""
     from retain.data.sources import identity
 
     places: dict[str, str] = {}
     for cell in cells:
-        for phase in cell.recipe.phases:
-            for source in phase.data:
-                places.setdefault(source.source, f"phases.{phase.name}.data")
-    for cell in cells:
-        for method in (method for planned in cell.phases for method in planned.methods):
-            for source in (source for listed in method.data().values() for source in listed):
-                places.setdefault(source.source, f"arms.{cell.base_arm}.{method.name}")
-    for cell in cells:
-        for one in cell.recipe.evaluate.recovery:
-            for key, listed in data_of(one).items():
-                for source in listed:
-                    places.setdefault(source.source, f"evaluate.recovery.{key}")
+        for place, sources in _sources(cell):
+            for source in sources:
+                places.setdefault(source.source, place)
     files: dict[str, Mapping[str, str]] = {}
     for name in sorted(places):
         with faults.at(places[name]):
             files[name] = identity(name)
     return files
+
+
+def _sources(cell: Cell) -> Iterator[tuple[str, Sequence[Source]]]:
+    """The sources of the phases, of the methods and of brief retunes, each with its place."""
+    for phase in cell.recipe.phases:
+        yield f"phases.{phase.name}.data", phase.data
+    for planned in cell.phases:
+        for method in planned.methods:
+            for sources in method.data().values():
+                yield f"arms.{cell.base_arm}.{method.name}", sources
+    for one in cell.recipe.evaluate.recovery:
+        for key, sources in data_of(one).items():
+            yield f"evaluate.recovery.{key}", sources
 
 
 class _Faults:

@@ -44,6 +44,8 @@ class Runners:
         self._save_steps = _by_fingerprint(graph.save_steps)
         self._report_to = _by_fingerprint(graph.report_to)
         self._cards = _by_fingerprint(graph.cards)
+        judge = resolved.recipe.evaluate.judge
+        self._judged_at_once = 1 if judge is None else judge.at_once
 
     def __call__(self, work: Work) -> None:
         """Do the step."""
@@ -84,24 +86,26 @@ class Runners:
                 data = work.input("data") if "data" in work.step.inputs else None
                 spec = self._tasks[work.step.settings["task"]["name"]]
                 run(work, model_folder=self._model(work), data_folder=data, spec=spec)
-            case "judge":
-                self._judge(work, run)
-            case "leak" | "sift":
-                run(work, self._tasks)
+            case "judge" | "leak" | "sift":
+                self._of_tasks(work, run)
             case _:
                 raise AssertionError(f"no runner for steps of kind {kind}")
 
-    def _judge(self, work: Work, run: Callable[..., None]) -> None:
+    def _of_tasks(self, work: Work, run: Callable[..., None]) -> None:
+        """Steps that read what is scored, without the model that is."""
+        if work.step.kind != "judge":
+            run(work, self._tasks)
+            return
         from retain.model.reference import folder
 
-        judge = self._resolved.recipe.evaluate.judge
-        assert judge is not None
+        settings = work.step.settings
+        is_here = "judge" in work.step.files
         run(
             work,
-            spec=self._resolved.tasks[work.step.settings["task"]["name"]],
-            judge_folder=folder(judge.model, None) if "judge" in work.step.files else None,
+            spec=self._tasks[settings["task"]["name"]],
+            judge_folder=folder(settings["model"], None) if is_here else None,
             data_folder=work.input("data") if "data" in work.step.inputs else None,
-            at_once=judge.at_once,
+            at_once=self._judged_at_once,
         )
 
     def _base(self, work: Work) -> Path:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from retain.evaluate.identity import identity_of
 from retain.evaluate.judge import Mode
 from retain.evaluate.probes import PROBES, Probe
+from retain.evaluate.shots import FIRST, Shots
 from retain.pipeline.collector import Collector
 from retain.pipeline.data_steps import DataSteps
 from retain.pipeline.frozen import Frozen
@@ -55,19 +56,38 @@ class ScoreSteps:
             for place in places
         )
 
+    def draws(self, cell: Cell, name: str, weights: Weights) -> dict[Shots, dict[str, Step]]:
+        """What scores one checkpoint with other examples in the prompt, by task."""
+        tasks = self.all.resolved.scored[cell.variant]
+        return {
+            shots: {
+                task: self.evaluation(cell, f"{name}-{_told(shots)}", weights, task, None, shots)
+                for task in tasks
+                if _takes_shots(self.all.resolved.tasks[task])
+            }
+            for shots in cell.recipe.evaluate.further_shots
+        }
+
     def evaluation(
-        self, cell: Cell, name: str, weights: Weights, task: str, frozen: Frozen | None
+        self,
+        cell: Cell,
+        name: str,
+        weights: Weights,
+        task: str,
+        frozen: Frozen | None,
+        shots: Shots = FIRST,
     ) -> Step:
-        """One checkpoint on one task."""
+        """One checkpoint on one task; with other examples only where there are any."""
         model = weights.step
         spec = self.all.resolved.tasks[task]
         evaluate = cell.recipe.evaluate
         settings = {
             "task": identity_of(spec),
-            "num_fewshot": sorted(set(evaluate.num_fewshot)),
+            "num_fewshot": sorted(k for k in {*evaluate.num_fewshot} if k or shots == FIRST),
             "limit": evaluate.limit,
             "compat": evaluate.compat,
             "precision": self.all.resolved.precision("auto"),
+            **shots.settings,
         }
         if model is None:
             settings |= self.all.of_base(cell)
@@ -169,3 +189,16 @@ class ScoreSteps:
             read["model"] = frozen.start
         settings = {**settings, "stored": settings["precision"]}
         return self.all.add("task_boundary", name, settings, inputs=read, files=files)
+
+
+def _told(shots: Shots) -> str:
+    """A draw in the names of steps."""
+    return f"draw-{shots.draw}" + "-shuffled" * shots.shuffled
+
+
+def _takes_shots(spec: Mapping[str, Any]) -> bool:
+    """Whether a task can have examples in its prompt, as far as its file says."""
+    if spec["kind"] in ("stereoset", "instructions"):
+        return False
+    is_text = spec.get("output_type") == "loglikelihood_rolling"
+    return not is_text and spec.get("metric") != "bits_per_byte"

@@ -295,14 +295,34 @@ def _evaluate(evaluate: Evaluate, phases: Sequence[str]) -> Iterator[Fault]:
             if member not in scored and member not in ("phases", *evaluate.groups):
                 text = f"'{member}' is not scored; list the group '{group}' in evaluate.tasks"
                 yield Fault((*at, index), text)
-    for index, name in enumerate(evaluate.judge.tasks if evaluate.judge else ()):
-        if name not in scored:
-            at = ("evaluate", "judge", "tasks", index)
-            yield Fault(at, f"{unknown('task', name, scored)}; a judge reads what is scored")
-    yield from _recovery(evaluate, phases, scored)
+    yield from _beside_scores(evaluate, phases, scored)
     for value, count in Counter(evaluate.num_fewshot).items():
         if count > 1:
             yield Fault(("evaluate", "num_fewshot"), f"{value} is given twice")
+
+
+def _beside_scores(
+    evaluate: Evaluate, phases: Sequence[str], scored: Sequence[str]
+) -> Iterator[Fault]:
+    """What is measured beside scores: a judge, brief retunes, other draws of examples."""
+    for index, name in enumerate(evaluate.judge.tasks if evaluate.judge else ()):
+        if name not in scored:
+            text = f"{unknown('task', name, scored)}; a judge reads what is scored"
+            yield Fault(("evaluate", "judge", "tasks", index), text)
+    yield from _recovery(evaluate, phases, scored)
+    for key in ("fewshot_draws", "fewshot_control"):
+        if getattr(evaluate, key) != Evaluate.model_fields[key].default:
+            yield from _further_shots(key, evaluate)
+
+
+def _further_shots(key: str, evaluate: Evaluate) -> Iterator[Fault]:
+    """Other draws of examples need examples, and a pool of our own."""
+    if not any(evaluate.num_fewshot):
+        text = "needs examples in the prompt; give num_fewshot a number above 0, as [0, 1, 3]"
+        yield Fault(("evaluate", key), text)
+    if evaluate.compat is not None:
+        text = f"compat {evaluate.compat} takes the harness's own draws; leave out one of the two"
+        yield Fault(("evaluate", key), text)
 
 
 def _recovery(evaluate: Evaluate, phases: Sequence[str], scored: Sequence[str]) -> Iterator[Fault]:

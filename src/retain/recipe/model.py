@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from retain.errors import RecipeError
 from retain.evaluate.probes import ProbeName
+from retain.evaluate.shots import Shots
 from retain.methods.given import Sources
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, refuse, refuse_one, unknown
@@ -115,6 +116,10 @@ class Evaluate(Part):
     """Tasks whose scores are averaged under one name; `general` is there unless redefined."""
     num_fewshot: tuple[Annotated[Whole, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     """Numbers of shots; every task is scored at each."""
+    fewshot_draws: Whole = Field(default=1, ge=1, le=16)
+    """Draws of the examples in the prompt; every number of shots above 0 is scored with each."""
+    fewshot_control: Flag = False
+    """Score them with the examples' answers permuted too: whether form or content helps."""
     limit: Whole | None = Field(default=None, ge=1)
     """Items per task, the first of a fixed order; none scores all."""
     compat: Literal["lm-eval"] | None = None
@@ -140,6 +145,13 @@ class Evaluate(Part):
         if wanted and isinstance(groups, Mapping) and "general" not in groups:
             return {**values, "groups": {**groups, "general": list(GENERAL)}}
         return values
+
+    @property
+    def further_shots(self) -> tuple[Shots, ...]:
+        """Every way to take examples beside the first draw with its own answers."""
+        kinds = (False, True) if self.fewshot_control else (False,)
+        every = [Shots(draw, kind) for draw in range(self.fewshot_draws) for kind in kinds]
+        return tuple(shots for shots in every if shots != Shots())
 
     @property
     def own_tests(self) -> tuple[OwnTest, ...]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from retain.evaluate.judge import JUDGED
 from retain.evaluate.probes import PROBE
+from retain.evaluate.shots import Shots
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.recovery_steps import Retune
 from retain.report.facts import Judged, ProbeFacts, Retuned, Verdicts
-from retain.report.scores import Checkpoint, ItemKey, ScoreRow
+from retain.report.scores import Checkpoint, ItemKey, Items, ScoreRow
 from retain.report.stored_items import stored_items
 from retain.steps.store import Store
 
@@ -56,6 +57,16 @@ def retuned(graph: Graph, store: Store) -> Iterator[Retuned]:
         main = min(scores, key=lambda row: row["num_fewshot"], default=None)
         if main is not None:
             yield _retuned(one, main, store)
+
+
+def draws(graph: Graph, store: Store) -> dict[Shots, dict[ItemKey, Items]]:
+    """The items that were scored with other examples in the prompt."""
+    found: dict[Shots, dict[ItemKey, Items]] = {}
+    for row in graph.rows:
+        for shots, steps in row.draws.items():
+            for step in steps.values():
+                found.setdefault(shots, {}).update(stored_items(_checkpoint(row), step, store))
+    return found
 
 
 def _retuned(one: Retune, main: dict[str, Any], store: Store) -> Retuned:

@@ -122,6 +122,7 @@ def collect(
         inside_items=inside_items,
         judged=tuple(beside.judged(graph, store)),
         retuned=tuple(beside.retuned(graph, store)),
+        draws=beside.draws(graph, store),
     )
 
 

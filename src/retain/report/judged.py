@@ -29,6 +29,7 @@ METRIC = "judge"
 PREFERENCE, AGREEMENT, BIAS = "judge_preference", "judge_order_agreement", "judge_position_bias"
 BETTER, WORSE = "judge_better", "judge_worse"
 POINTS, CHANGE = "judge_points", "judge_points_change"
+NOTHING = number(None)
 
 
 def judged_figures(results: Results) -> Figures:
@@ -227,7 +228,7 @@ def _pair_lines(book: ScoreBook, known: Known, tasks: Sequence[str]) -> Iterator
                 name: _find(known, where, name, METRIC)
                 for name in (PREFERENCE, BETTER, WORSE, AGREEMENT, BIAS)
             }
-            liked = its[PREFERENCE]
+            liked, bias = its[PREFERENCE], its[BIAS]
             if liked is None:
                 continue
             apart = interval(liked.sampled - 0.5)
@@ -240,8 +241,8 @@ def _pair_lines(book: ScoreBook, known: Known, tasks: Sequence[str]) -> Iterator
                 better=_told(its[BETTER]),
                 worse=_told(its[WORSE]),
                 agreement=_told(its[AGREEMENT]),
-                bias="–" if its[BIAS] is None else signed(figure(its[BIAS].sampled)),
-                bias_sure="" if its[BIAS] is None else ends(interval(its[BIAS].sampled)),
+                bias=NOTHING if bias is None else signed(figure(bias.sampled)),
+                bias_sure="" if bias is None else ends(interval(bias.sampled)),
                 num_items=liked.num_items,
                 tone=_tone(apart),
             )
@@ -259,7 +260,7 @@ def _point_lines(book: ScoreBook, known: Known, tasks: Sequence[str]) -> Iterato
                 where = (arm.name, book.num_phases, task)
                 now, change = (_find(known, where, one, name) for one in (POINTS, CHANGE))
                 if now is None or change is None:
-                    cells.append(("–", "", ""))
+                    cells.append((NOTHING, "", ""))
                     continue
                 sure = ends(interval(change.sampled), 2)
                 apart = signed(figure(change.sampled), 2)
@@ -281,9 +282,9 @@ def _habit(known: Known) -> str:
     mean = float(np.mean([figure(its.sampled) for its in biases]))
     place = "first" if mean > 0 else "second"
     return (
-        f"This judge takes what it is shown {place} more often than the other, beyond its interval "
-        f"in {len(strong)} of {len(biases)} comparisons: both orders are averaged, but a judge that "
-        "goes by the place says little of the answers."
+        f"This judge takes what it is shown {place} more often than the other, beyond its "
+        f"interval in {len(strong)} of {len(biases)} comparisons: both orders are averaged, but a "
+        "judge that goes by the place says little of the answers."
     )
 
 
@@ -294,4 +295,4 @@ def _tone(sure: Interval) -> str:
 
 
 def _told(its: Found | None) -> str:
-    return "–" if its is None else number(figure(its.sampled))
+    return NOTHING if its is None else number(figure(its.sampled))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from retain.evaluate.shots import Shots
 from retain.report.facts import (
     Answer,
     Corpus,
@@ -115,6 +116,7 @@ class Results:
         lost: Arms of the recipe that failed; nothing else here knows of them.
         judged: What a judge found of written answers to `report` items.
         retuned: Scores after brief retunes, on `report` items.
+        draws: Other examples in the prompt to the items scored with them.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Results:
     lost: tuple[LostArm, ...] = ()
     judged: tuple[Judged, ...] = ()
     retuned: tuple[Retuned, ...] = ()
+    draws: Mapping[Shots, Mapping[ItemKey, Items]] = field(default_factory=dict)
 
     def of_role(self, role: str) -> "Results":
         """The same run with the scores and items of one role; the others are gone.
@@ -158,4 +161,8 @@ class Results:
             items={key: items.of_role(role) for key, items in self.items.items()},
             inside=tuple(row for row in self.inside if row.role == role),
             inside_items={key: items.of_role(role) for key, items in self.inside_items.items()},
+            draws={
+                shots: {key: items.of_role(role) for key, items in scored.items()}
+                for shots, scored in self.draws.items()
+            },
         )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retain.errors import DataError
+from retain.evaluate.shots import FIRST, Shots
 from retain.measure.forgetting import oriented
 from retain.measure.statistics import (
     MIN_CLUSTERS,
@@ -141,6 +142,10 @@ class ScoreBook:
         self.groups = results.groups
         self._rows = [row for row in results.scores if row.variant == variant]
         self._items = {k: v for k, v in results.items.items() if k.checkpoint.variant == variant}
+        self._draws = {
+            shots: {k: v for k, v in scored.items() if k.checkpoint.variant == variant}
+            for shots, scored in results.draws.items()
+        }
         self._scores: dict[tuple[Checkpoint, TaskKey], Floats] = {}
         self.tasks: dict[TaskKey, TaskFacts] = {}
         for key in self._task_order():
@@ -235,11 +240,15 @@ class ScoreBook:
         """The items of a task at a checkpoint; None where its score came without any."""
         return self._items.get(ItemKey(checkpoint, key))
 
-    def items_of(self, key: TaskKey) -> dict[Checkpoint, Items]:
-        """The items of a task at every checkpoint that has any."""
-        return {
-            where.checkpoint: items for where, items in self._items.items() if where.task == key
-        }
+    @property
+    def further_shots(self) -> tuple[Shots, ...]:
+        """The ways in which examples were taken beside the first draw."""
+        return tuple(sorted(self._draws))
+
+    def items_of(self, key: TaskKey, shots: Shots = FIRST) -> dict[Checkpoint, Items]:
+        """The items of a task at every checkpoint that has any, with these examples."""
+        scored = self._items if shots == FIRST else self._draws.get(shots, {})
+        return {where.checkpoint: items for where, items in scored.items() if where.task == key}
 
     def main_key(self, task: str, num_fewshot: int | None = None) -> TaskKey | None:
         """The task's main metric at this many shots, if it was scored.

@@ -1,6 +1,6 @@
 """Scores by the number of examples in the prompt: base model and arms after the last phase."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,9 @@ from markupsafe import Markup
 from retain.measure.statistics import Interval
 from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class, drawing
 from retain.report.results import Arm
-from retain.report.scorebook import MISSING, Floats, ScoreBook, figure, interval
+from retain.report.scorebook import ScoreBook, figure, interval
 from retain.report.scores import Checkpoint, TaskKey
-from retain.report.shots import At, Sweep, sweeps
+from retain.report.shots import EXTRA_GAIN, SHUFFLED_EXTRA_GAIN, Sweep, over_draws, sweeps
 from retain.report.svg import Scale, padded, polyline
 from retain.report.text import number, signed, task_name
 
@@ -25,6 +25,8 @@ class ShotLine:
     Attributes:
         extra: Gain with the most examples beyond the base model's, in the metric's unit.
         sure: Its interval.
+        control: The same where the examples' answers are permuted; NaN where that was not tried.
+        control_sure: Its interval.
     """
 
     arm: Arm | None
@@ -32,22 +34,31 @@ class ShotLine:
     values: Sequence[float]
     extra: float
     sure: Interval
+    control: float
+    control_sure: Interval
 
     @property
     def extra_text(self) -> str:
         """The extra gain with a sign; empty for the base model."""
         return "" if self.arm is None else signed(self.extra)
 
+    @property
+    def control_text(self) -> str:
+        """That of the control; empty for the base model."""
+        return "" if self.arm is None else signed(self.control)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShotPanel:
-    """One task."""
+    """One task; scores are means over ``num_draws`` draws of examples."""
 
     name: str
     metric: str
     shots: Sequence[int]
     lines: Sequence[ShotLine]
     drawing: Markup
+    num_draws: int
+    has_control: bool
 
 
 def shot_panels(book: ScoreBook, identity: str) -> list[ShotPanel]:
@@ -59,14 +70,13 @@ def shot_panels(book: ScoreBook, identity: str) -> list[ShotPanel]:
 
 
 def _panel(book: ScoreBook, key: TaskKey, sweep: Sweep, identity: str) -> ShotPanel:
-    shots = sorted({at.num_fewshot for at in sweep})
+    shots = sweep.numbers
     turn = 1.0 if book.tasks[key].higher_is_better else -1.0
     first = Checkpoint(book.variant.name, book.arms[0].name, book.seeds[0], 0)
-    base = _scores(sweep, first, shots)
-    lines = [_line(None, 0, turn, base, base)]
+    lines = [_line(None, 0, turn, key, sweep, first)]
     for place, arm in enumerate(book.arms):
-        now = _scores(sweep, first._replace(arm=arm.name, phase_index=book.num_phases), shots)
-        lines.append(_line(arm, place, turn, now, base))
+        where = first._replace(arm=arm.name, phase_index=book.num_phases)
+        lines.append(_line(arm, place, turn, key, sweep, where))
     name = task_name(key.task)
     return ShotPanel(
         name=name,
@@ -74,23 +84,28 @@ def _panel(book: ScoreBook, key: TaskKey, sweep: Sweep, identity: str) -> ShotPa
         shots=shots,
         lines=lines,
         drawing=_drawing(name, shots, lines, identity),
+        num_draws=len(sweep.draws),
+        has_control=sweep.has_control,
     )
 
 
-def _scores(sweep: Mapping[At, Floats], where: Checkpoint, shots: Sequence[int]) -> list[Floats]:
-    return [sweep.get(At(where, num), MISSING) for num in shots]
-
-
 def _line(
-    arm: Arm | None, place: int, turn: float, now: Sequence[Floats], base: Sequence[Floats]
+    arm: Arm | None, place: int, turn: float, key: TaskKey, sweep: Sweep, where: Checkpoint
 ) -> ShotLine:
-    extra_N = (now[-1] - now[0]) - (base[-1] - base[0])
+    scores = [over_draws(sweep.by_draw(where, num), num, *key) for num in sweep.numbers]
+    most = sweep.numbers[-1]
+    extra_N, control_N = (
+        over_draws(sweep.extra_gains(where, most, shuffled=shuffled), measure.name, *key)
+        for shuffled, measure in ((False, EXTRA_GAIN), (True, SHUFFLED_EXTRA_GAIN))
+    )
     return ShotLine(
         arm=arm,
         place=place,
-        values=[turn * figure(one) for one in now],
+        values=[turn * figure(one) for one in scores],
         extra=figure(extra_N),
         sure=interval(extra_N),
+        control=figure(control_N),
+        control_sure=interval(control_N),
     )
 
 

@@ -23,8 +23,7 @@ class Handler(BaseHTTPRequestHandler):
         status, headers, text = scripted
         content = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        for name, value in headers.items():
+        for name, value in ({"Content-Length": str(len(content))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)

@@ -85,7 +85,7 @@ class Server:
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         body = {"model": self.model, "messages": messages, **self.options}
-        request = Request(  # noqa: S310 - the recipe's address is http or https
+        request = Request(
             f"{self.address.rstrip('/')}/chat/completions",
             data=json.dumps(body).encode(),
             headers=headers,
@@ -116,7 +116,8 @@ class Server:
         Raises:
             TaskError: If trying again is no use.
         """
-        said = f"{error.code} {error.reason}: '{self._shown(_body(error))}'"
+        body = self._shown(_body(error))
+        said = f"{error.code} {error.reason}: '{body}'"
         if error.code in BUSY:
             return f"answers {said}"
         if error.code in (401, 403):
@@ -127,7 +128,7 @@ class Server:
             )
         if error.code == 404:
             raise self._error(
-                f"does not know the model or the path (404): '{self._shown(_body(error))}'; "
+                f"does not know the model or the path (404): '{body}'; "
                 "evaluate.judge.address ends before /chat/completions, most often in /v1"
             )
         if 300 <= error.code < 400:

@@ -106,9 +106,9 @@ def again_rate(rubric: Mapping[str, str]) -> str:
 
 
 def points(said: str, rubric: Mapping[str, str]) -> dict[str, int] | None:
-    """The points for every criterion; None where one is missing.
+    r"""The points for every criterion; None where one is missing.
 
-    >>> points("Fluency: 4/5\\n**grammar**: 2", {"fluency": "", "grammar": ""})
+    >>> points("Fluency: 4/5\n**grammar**: 2", {"fluency": "", "grammar": ""})
     {'fluency': 4, 'grammar': 2}
     >>> points("fluency: 9", {"fluency": ""}) is None
     True
