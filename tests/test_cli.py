@@ -170,12 +170,28 @@ def test_similarity_compares_every_pair(capsys, tmp_path, monkeypatch, tiny_mode
     assert "DES by mean hidden states of" in capsys.readouterr().out
 
 
+def test_similarity_trains_shortly_on_each_set(capsys, tmp_path, tiny_model_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("a", "the cat sat"), ("b", "the cat sat on"), ("c", "मेरो नाम एक किताब")):
+        rows = (f'{{"prompt": "say {n}", "completion": "{text} {n}"}}\n' for n in range(12))
+        (tmp_path / f"{name}.jsonl").write_text("".join(rows))
+    paths = [f"{name}.jsonl" for name in "abc"]
+    options = ("--mpd", str(tiny_model_folder), "--steps", "2")
+    assert run("data", "similarity", *paths, *options) == 0
+    text = capsys.readouterr().out.partition("How they pull")[2]
+    found = re.findall(r"^([abc])\.jsonl +([abc])\.jsonl .* (-?[01]\.\d{3}) *$", text, re.M)
+    cosine = {(left, right): float(value) for left, right, value in found}
+    assert cosine["a", "b"] > max(cosine["a", "c"], cosine["b", "c"])
+    assert "after 2 steps on each set alone" in " ".join(text.split())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["a.jsonl"], "compares two sources or more"),
         (["a", "b", "--model", "m", "--embedder", "e"], "give one of them"),
         (["a", "b", "--limit", "0"], "limit must be at least 1"),
+        (["a", "b", "--steps", "0"], "steps must be at least 1"),
     ],
 )
 def test_similarity_refuses(capsys, words, message):

@@ -351,11 +351,15 @@ def similarity(
         str | None, typer.Option(help="Compare by this sentence-transformers model.")
     ] = None,
     limit: Annotated[int, typer.Option(help="Examples of each set that are looked at.")] = 500,
+    mpd: Annotated[
+        str | None, typer.Option(help="Train this model shortly on each; compare the weights.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of each such training.")] = 20,
 ) -> None:
     """Show what data sets share before training: meaning, words, languages, form of answers."""
     from retain import api
 
-    api.show_similarity(sources, model=model, embedder=embedder, limit=limit)
+    api.show_similarity(sources, model=model, embedder=embedder, limit=limit, mpd=mpd, steps=steps)
 
 
 @data_app.command()

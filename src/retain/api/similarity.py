@@ -12,6 +12,11 @@ from retain.measure.similarity import Embedder, Portrait, Sides, compare, portra
 
 NUM_SHOWN = 3
 LIMIT = 500
+STEPS = 20
+MPD_NOTE = """
+MPD: distance of all weights after {steps} steps on each set alone; as a part of the length of the
+weights, and of the largest here. cosine: of the two ways the model moved, 1 where both sets pull
+alike, 0 where they have nothing in common. Compare with other pairs at as many steps alone."""
 NOTE = """
 DES by {name}.
 Figures of unlike embedders cannot be compared. halves: DES of one half of a set with the other,
@@ -24,6 +29,8 @@ def show_similarity(
     model: str | None = None,
     embedder: str | None = None,
     limit: int = LIMIT,
+    mpd: str | None = None,
+    steps: int = STEPS,
 ) -> None:
     """Print what each data set is like, and what each pair of them shares.
 
@@ -33,6 +40,8 @@ def show_similarity(
         embedder: Embed by this sentence-transformers model, a hub id or a folder. With neither,
             hashed character n-grams are compared: spelling, not meaning.
         limit: Examples of each source, drawn by hash; all of a smaller one, or its own ``#N``.
+        mpd: Fine-tune this model on each set alone, and compare the weights.
+        steps: Optimizer steps of each such tuning.
 
     Raises:
         RetainError: If there are fewer than two sources, both embedders are named, or anything
@@ -44,6 +53,8 @@ def show_similarity(
         raise DataError("similarity compares two sources or more; name another one")
     if limit < 1:
         raise DataError(f"limit must be at least 1, got {limit}")
+    if steps < 1:
+        raise DataError(f"steps must be at least 1, got {steps}")
     name, embed = _embedder(model, embedder)
     portraits = []
     for source in sources:
@@ -69,6 +80,34 @@ def show_similarity(
         )
     )
     terminal.say(NOTE.format(name=name))
+    if mpd is not None:
+        _show_distances(sources, mpd, steps, limit)
+
+
+def _show_distances(sources: Sequence[str], model: str, steps: int, limit: int) -> None:
+    """How far apart short tunings on the sets leave a model."""
+    from retain import terminal
+    from retain.api.weight_distance import weight_distances
+
+    found = weight_distances(sources, model, num_steps=steps, limit=limit, bar=terminal.bar)
+    largest = max(pair.apart.length for pair in found)
+    rows = [
+        (
+            sources[pair.left],
+            sources[pair.right],
+            f"{pair.apart.length:.4g}",
+            f"{pair.apart.relative:.3%}",
+            f"{pair.apart.length / largest:.3f}" if largest else "",
+            " and ".join(f"{moved:.3%}" for moved in pair.apart.moved),
+            f"{pair.apart.cosine:.3f}",
+        )
+        for pair in found
+    ]
+    columns = ("set", "and", ">MPD", ">of weights", ">of largest", ">each moved", ">cosine")
+    out = terminal.console()
+    out.print()
+    out.print(terminal.table(f"How they pull {model} apart", columns, rows))
+    terminal.say(MPD_NOTE.format(steps=steps))
 
 
 def _shared(left: Portrait, right: Portrait) -> tuple[str, ...]:

@@ -18,10 +18,11 @@ class Scores(NamedTuple):
     """Scores of one task, higher is better.
 
     Attributes:
-        base: Of the base model.
+        base: Of the model from before the loss: the base model, or for a task that was taught the
+            checkpoint right after its phase.
         last: Of the adapted model.
         retuned: Of the adapted model after a brief retune on other data of the task.
-        base_retuned: Of the base model after the same retune: what it teaches by itself.
+        base_retuned: Of the model from before after the same retune: what that teaches by itself.
         placebo: Of the adapted model after as long a retune on data that has nothing to do with
             the task.
     """
@@ -37,8 +38,8 @@ class Recovery(NamedTuple):
     """What a retune did; sampled figures.
 
     Attributes:
-        returned: What came back, beyond what the retune teaches the base model, in the unit of the
-            scores: ``(retuned - last) - (base_retuned - base)``.
+        returned: What came back, beyond what the retune teaches the model from before, in the unit
+            of the scores: ``(retuned - last) - (base_retuned - base)``.
         share: ``returned`` as a part of the loss ``base - last``; 1 is all of it. NaN where the
             loss is not above 0 beyond its interval.
         placebo_share: What the placebo brought back, as a part of the loss; NaN likewise.
@@ -65,8 +66,8 @@ def recovery(scores: Scores) -> Recovery:
 
     Source: the recovery test of "Spurious Forgetting in Continual Learning of Language Models",
     ICLR 2025, as its code does it (zzz47zzz/spurious-forgetting). Departures: the ratio; the
-    subtraction of what the retune teaches the base model; the placebo; and that a loss within its
-    interval has no share.
+    subtraction of what the retune teaches the model from before; the placebo; and that a loss
+    within its interval has no share.
 
     >>> five = (0.8, 0.5, 0.75, 0.85, 0.5)
     >>> found = recovery(Scores(*(np.full(41, score) for score in five)))

@@ -1,16 +1,95 @@
-"""What weights alone say of a layer: how far they moved, and how much of a matrix is signal.
+"""What weights alone say: how far they moved and lie apart, and how much of a matrix is signal.
 
 torch is imported inside, so that a recipe is read without it.
 """
 
-from math import sqrt
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from math import nan, sqrt
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import torch
 
 NORMAL_QUARTILES = 1.349
 """Between the quartiles of a normal distribution with standard deviation 1."""
+
+
+class Distance(NamedTuple):
+    """How far apart two models lie that started from the same weights.
+
+    Attributes:
+        length: Euclidean norm of the difference of all weights, at least 0.
+        relative: The same as a part of the norm of the weights that both started from.
+        moved: How far each moved from there, as such a part.
+        cosine: Of the two ways they moved, -1 to 1: 1 where both sets pull the model alike, 0 where
+            they have nothing to do with each other; NaN where one did not move.
+    """
+
+    length: float
+    relative: float
+    moved: tuple[float, float]
+    cosine: float
+
+
+def weight_distance(
+    left: "Mapping[str, torch.Tensor]",
+    right: "Mapping[str, torch.Tensor]",
+    start: "Mapping[str, torch.Tensor]",
+) -> Distance:
+    """MPD, the model parameter difference: ``|left - right|`` over all weights.
+
+    Args:
+        left: Weights by name after a tuning on one data set; each is asked for once.
+        right: After the same tuning on another.
+        start: The weights that both started from.
+
+    Returns:
+        Symmetric but for the order of ``moved``. Lengths grow with rate and steps: compare
+        distances of one model after as many steps alone.
+
+    Raises:
+        ValueError: If the three differ in names or shapes.
+
+    Source: Aggarwal et al., "Exploring Continual Fine-Tuning for Enhancing Language Ability in
+    Large Language Model", 2024, https://arxiv.org/abs/2410.16006, where data sets that are alike
+    are 0.29 apart and unlike ones 1.00, so evidently over the largest of the pairs. Departures: the
+    length itself and the relative one; how far each moved; the cosine.
+
+    >>> import torch
+    >>> found = weight_distance(*({"w": torch.tensor(w)} for w in ([3.0, 5.0], [3.0, 4], [0.0, 4])))
+    >>> found.length, found.relative, found.moved, round(found.cosine, 3)
+    (1.0, 0.25, (0.7905694150420949, 0.75), 0.949)
+    """
+    import torch
+
+    if not set(left) == set(right) == set(start):
+        unlike = sorted(set(left) ^ set(start) | set(right) ^ set(start))
+        raise ValueError(f"models with unlike weights: {', '.join(unlike[:3])}")
+    sums = torch.zeros(5, dtype=torch.float64)
+    for name in start:
+        begun = start[name].double()
+        one, other = left[name].double(), right[name].double()
+        if not one.shape == other.shape == begun.shape:
+            raise ValueError(f"{name}: shapes {one.shape}, {other.shape}, {begun.shape}")
+        pulls = (one - begun, other - begun)
+        apart = one - other
+        sums += torch.stack(
+            [
+                (apart * apart).sum(),
+                (begun * begun).sum(),
+                (pulls[0] * pulls[0]).sum(),
+                (pulls[1] * pulls[1]).sum(),
+                (pulls[0] * pulls[1]).sum(),
+            ]
+        ).cpu()
+    apart_2, start_2, left_2, right_2, both = sums.tolist()
+    length = sqrt(start_2)
+    return Distance(
+        length=sqrt(apart_2),
+        relative=sqrt(apart_2) / length if length else nan,
+        moved=(sqrt(left_2) / length, sqrt(right_2) / length) if length else (nan, nan),
+        cosine=both / sqrt(left_2 * right_2) if left_2 and right_2 else nan,
+    )
 
 
 def relative_change(after: "torch.Tensor", before: "torch.Tensor") -> float:
