@@ -71,7 +71,7 @@ def results():
 
 def test_every_figure_is_a_line_of_measures(results):
     lines = list(csv.DictReader(io.StringIO(measures_csv(probe_rows(results)))))
-    assert len(lines) == len(ARMS) * (2 * (1 + 4 * 3) + 3 * 2 * 2)
+    assert len(lines) == len(ARMS) * (2 * (1 + 4 * 3) + 3 * 2 * 4)
     [told] = [
         line
         for line in lines
@@ -106,7 +106,8 @@ def test_the_page_maps_the_base_model_and_each_arm_with_its_change(results):
     assert "0.400 at layer 0 head 0; 1 of 3 heads beyond chance" in now
     assert "0.300 at layer 0 head 1; 0 of 3 heads beyond chance" in change
     page = render(analysis)
-    assert "Which heads follow dependencies" in page
+    assert "Attention between dependent words" in page
+    assert found.parts[0].counts == [(language, 1, 0, 0, 60) for language in ("english", "all")]
     assert page.count("<script") == 1  # the page's own, which sorts tables
 
 

@@ -1,4 +1,4 @@
-"""Which heads follow dependencies, base model against adapted: maps for the page."""
+"""Attention between dependent words, base model against adapted: maps for the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,11 @@ from markupsafe import Markup
 from retain.report.analysis import Analysis
 from retain.report.facts import ProbeFacts
 from retain.report.head_map import HeadMap, Map, head_map
-from retain.report.probes import of_probe
+from retain.report.probes import LEVEL, beyond_chance, of_probe
 from retain.report.results import Arm
 from retain.report.scorebook import ScoreBook
 
 ALL = "all"
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +23,15 @@ class HeadsPart:
     Attributes:
         arm: None for the base model.
         drawings: Caption and drawing: the base model's own map, or an arm's and its change.
-        counts: Language, heads beyond chance, the same of the shuffled control, sentences.
+        counts: Language, heads beyond chance that give the dependency more attention than its
+            control, those that give it less, all beyond chance of the shuffled control, sentences.
     """
 
     arm: Arm | None
     place: int
     phase: str
     drawings: Sequence[tuple[str, Markup]]
-    counts: Sequence[tuple[str, int, int, int]]
+    counts: Sequence[tuple[str, int, int, int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +125,8 @@ def _marked(content: Mapping[str, Any]) -> list[list[bool]]:
     return [[p is not None and p <= LEVEL for p in row] for row in content["maps"][ALL]["p"]]
 
 
-def _counts(found: ProbeFacts) -> list[tuple[str, int, int, int]]:
+def _counts(found: ProbeFacts) -> list[tuple[str, int, int, int, int]]:
     return [
-        (language, told["num_heads"], told["shuffled"]["num_heads"], told["num_sentences"])
+        (language, *beyond_chance(told), told["shuffled"]["num_heads"], told["num_sentences"])
         for language, told in found.content["maps"].items()
     ]

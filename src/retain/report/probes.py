@@ -28,6 +28,9 @@ OF_LAYERS = {
 
 DRAWN = ("cka", "covariance", "weights")
 
+LEVEL = 0.05
+"""Of a head's p value, corrected over heads."""
+
 
 def probe_rows(results: Results) -> list[MeasureRow]:
     """Every figure of every probe, for measures.csv; the metric says the layer or language."""
@@ -51,10 +54,28 @@ def _ends(told: Mapping[str, Any]) -> Interval:
     return UNKNOWN if told["low"] is None else Interval(told["low"], told["high"])
 
 
+def beyond_chance(told: Mapping[str, Any]) -> tuple[int, int]:
+    """How many heads of a map give a dependency more attention than its control, and how many less.
+
+    Only those that do beyond chance, corrected over all heads.
+    """
+    heads = [
+        found
+        for rows in zip(told["dependency"], told["control"], told["p"], strict=True)
+        for found in zip(*rows, strict=True)
+        if None not in found and found[2] <= LEVEL
+    ]
+    num_more = sum(dependency > control for dependency, control, _ in heads)
+    return num_more, len(heads) - num_more
+
+
 def _attention_rows(facts: ProbeFacts) -> Iterator[MeasureRow]:
     for language, told in facts.content["maps"].items():
+        num_more, num_less = beyond_chance(told)
         for measure, value in (
             ("heads_beyond_chance", told["num_heads"]),
+            ("heads_with_more_attention", num_more),
+            ("heads_with_less_attention", num_less),
             ("heads_beyond_chance_shuffled", told["shuffled"]["num_heads"]),
         ):
             yield _row(facts, language, measure, float(value), "heads",

@@ -13,6 +13,7 @@ from retain.evaluate.probes import PROBE, drift
 from retain.evaluate.probes.step import Models, held_out, run
 from retain.model import adapters
 from retain.model.load import load
+from retain.model.outputs import PROBE_TEXTS, block_outputs
 from retain.model.tensors import FolderTensors
 from retain.steps.step import Step
 from retain.steps.store import Store
@@ -38,6 +39,17 @@ def test_nothing_moved(base):
     assert found["layers"]["weights"] == [0] * LAYERS
     assert found["divergence"]["nats_per_token"] == 0
     assert found["divergence"]["num_examples"] == len(TEXTS)
+
+
+def test_tokens_count_by_direction_and_without_the_first_of_each_text(base):
+    """A few tokens are so long in real models that they would decide every figure."""
+    loaded = load(str(base), precision="fp32")
+    lengths = [len(loaded.tokenizer(text).input_ids) for text in PROBE_TEXTS]
+    states = drift.directions(loaded)
+    assert [one.shape[0] for one in states] == [sum(lengths) - len(lengths)] * LAYERS
+    assert np.linalg.norm(states[0], axis=1) == pytest.approx(1)
+    second = block_outputs(loaded, PROBE_TEXTS[:1])[0][1].numpy()
+    assert states[0][0] * np.linalg.norm(second) == pytest.approx(second, rel=1e-4)
 
 
 def test_one_block_moved(base, moved):

@@ -30,5 +30,5 @@ class Probe:
 
 PROBES: dict[ProbeName, Probe] = {
     "attention": Probe(version=1, of_base=True, reads_data=False),
-    "drift": Probe(version=1, of_base=False, reads_data=True),
+    "drift": Probe(version=2, of_base=False, reads_data=True),
 }

@@ -50,8 +50,9 @@ def measure(models: Models, examples: Sequence[Sequence[Example]]) -> dict[str, 
 
     Returns:
         ``layers``: lists with a figure for each block: ``cka``, ``cosine`` and ``covariance`` of
-        what leaves it on `PROBE_TEXTS` (see ``measure.drift``), and ``weights``, how far its
-        weights moved as a part of their length (None where that cannot be told). ``divergence``:
+        what leaves it on `PROBE_TEXTS` (see `directions` and ``measure.drift``), and ``weights``,
+        how far its weights moved as a part of their length (None where that cannot be told).
+        ``divergence``:
         KL(base || checkpoint) where the new task's answers are predicted, mean nats per token, with
         ``low``, ``high`` (95 % over examples), ``num_examples`` and ``num_tokens``.
 
@@ -59,12 +60,12 @@ def measure(models: Models, examples: Sequence[Sequence[Example]]) -> dict[str, 
         TaskError: If the blocks of the two differ, or the phase held nothing out for figures.
     """
     loaded = models.open_base()
-    before = [one.numpy() for one in block_outputs(loaded, PROBE_TEXTS)]
+    before = directions(loaded)
     places = scored_places(loaded, examples)
     likely = [_log_probabilities(loaded, place) for place in places]
 
     loaded = models.open_now()
-    after = [one.numpy() for one in block_outputs(loaded, PROBE_TEXTS)]
+    after = directions(loaded)
     if [one.shape for one in before] != [one.shape for one in after]:
         raise TaskError(
             f"probe drift: the base model has {len(before)} blocks of other shapes than the "
@@ -86,6 +87,22 @@ def measure(models: Models, examples: Sequence[Sequence[Example]]) -> dict[str, 
         "num_text_tokens": len(before[0]),
         "divergence": _mean(apart),
     }
+
+
+def directions(loaded: Loaded) -> list[NDArray[np.float32]]:
+    """What leaves each block on `PROBE_TEXTS`, every token at unit length: [T, D].
+
+    The first token of each text is left out, and lengths are, because a few tokens would decide
+    every figure else: in SmolLM2-135M the first token is 160 times as long as others from block 11
+    on, which made linear CKA 0.994 there whatever else had moved. The next block reads directions
+    alone: its norm divides the length away.
+
+    Source: such activations: Sun et al., "Massive Activations in Large Language Models", 2024,
+    https://arxiv.org/abs/2402.17762.
+    """
+    by_text = [[one[1:] for one in block_outputs(loaded, [text])] for text in PROBE_TEXTS]
+    states = [torch.cat(same) for same in zip(*by_text, strict=True)]
+    return [torch.nn.functional.normalize(one, dim=-1).numpy() for one in states]
 
 
 def scored_places(loaded: Loaded, examples: Sequence[Sequence[Example]]) -> list[Places]:
