@@ -2,10 +2,12 @@
 
     python benchmarks/rehearse.py [--texts 64] [--max-new-tokens 96] [--output FILE]
 
-Answers of uneven length (each ends where the model ends it) to questions of embedded data, with one
-model object and the same sampling. transformers gets the batch size that was fastest of a few, its
-prompts sorted by length; and, for a part of the texts, a batch of one. A tree: children of a few
-parents, whose dialogue is read once, against the same children behind beginnings of their own.
+Answers of uneven length (each ends where the model ends it) to questions of embedded data, with the
+same sampling. Ours writes in the precision that retain takes on this machine; transformers gets the
+precision (float32, autocast, weights in bfloat16) and then the batch size that were fastest of a
+few, its prompts sorted by length; and, for a part of the texts, a batch of one. A tree: children
+of a few parents, whose dialogue is read once, against the same children behind beginnings of their
+own. The decode limit: the products of 32 rows with every matrix of the model, and nothing else.
 Compared are kept tokens (up to each text's end) a second of processor time, which other work on the
 machine disturbs less than the clock; rounds alternate, and the median of their ratios is printed.
 """
@@ -15,6 +17,8 @@ import json
 import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -30,6 +34,7 @@ from retain.decode.live import Writing
 from retain.decode.writer import Ends, Writer, end_tokens
 from retain.model.length import model_length
 from retain.model.load import load
+from retain.model.precision import autocast, resolve
 from retain.rehearse.corpus import Ask
 from retain.rehearse.pen import ModelPen
 
@@ -38,6 +43,8 @@ QUESTIONS = "siqa"
 BATCH_SIZES = (8, 16, 32)
 SAMPLING = {"temperature": 0.7, "top_p": 0.95}
 NUM_ROUNDS = 2
+NUM_LIVE = 32  # sequences of the row against the decode limit
+NUM_TRIED = 16  # texts by which a precision is judged
 NUM_ALONE = 4  # texts by which batch 1 is judged
 NUM_PARENTS, NUM_CHILDREN, NUM_TURNS = 2, 8, 4
 
@@ -51,10 +58,17 @@ class Bench:
     """One model, and both ways to write."""
 
     def __init__(self, limit: int) -> None:
-        loaded = load(MODEL, precision="fp32")
+        self.precision = resolve("auto")
+        loaded = load(MODEL, precision=self.precision)
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        half = deepcopy(self.model).to(torch.bfloat16)
+        self.ways: dict[str, tuple[Any, AbstractContextManager[Any]]] = {
+            "fp32": (self.model, nullcontext()),
+            "bf16 autocast": (self.model, autocast("bf16", self.model.device)),
+            "bf16 weights": (half, nullcontext()),
+        }
         length = model_length(self.model, self.tokenizer)
-        self.writer = Writer(self.model, self.tokenizer, length)
+        self.writer = Writer(self.model, self.tokenizer, length, loaded.autocast)
         self.pen = ModelPen(self.writer, loaded)
         self.limit = limit
         self.ends = Ends(
@@ -72,8 +86,9 @@ class Bench:
         self.writer.live(writings, Sampling(**SAMPLING))
         return sum(len(one.written) for one in writings) / (process_time() - started)
 
-    def theirs(self, prompts: Sequence[tuple[int, ...]], batch_size: int) -> float:
+    def theirs(self, prompts: Sequence[tuple[int, ...]], batch_size: int, way: str) -> float:
         """Kept tokens a second of transformers.generate."""
+        model, context = self.ways[way]
         ordered = sorted(prompts, key=len)
         pad = self.tokenizer.pad_token_id
         kept, started = 0, process_time()
@@ -82,8 +97,8 @@ class Bench:
             longest = max(map(len, rows))
             inputs = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
             mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-            with torch.no_grad():
-                found = self.model.generate(
+            with torch.no_grad(), context:
+                found = model.generate(
                     input_ids=inputs, attention_mask=mask, max_new_tokens=self.limit,
                     do_sample=True, top_k=0, pad_token_id=pad, **SAMPLING,
                 )  # fmt: skip
@@ -91,6 +106,16 @@ class Bench:
                 ended = [place for place, token in enumerate(row) if self.ends([token])]
                 kept += ended[0] + 1 if ended else len(row)
         return kept / (process_time() - started)
+
+    def limit_of_decoding(self) -> float:
+        """Tokens a second of all products with matrices alone, the fastest of a few of each."""
+        linear = [one for one in self.model.modules() if isinstance(one, torch.nn.Linear)]
+        seconds = 0.0
+        with torch.no_grad(), self.writer.autocast():
+            for one in linear:
+                rows_BD = torch.randn(NUM_LIVE, one.in_features)
+                seconds += min(_seconds(lambda m=one, x=rows_BD: m(x)) for _ in range(5))
+        return NUM_LIVE / seconds
 
     def prompts(self, num: int) -> list[tuple[int, ...]]:
         """Open questions of embedded data."""
@@ -115,6 +140,14 @@ class Bench:
                 own = self.tokenizer(f"{parent}.{child} ").input_ids
                 apart.append((*own, *shared[-1][len(own) :]))
         return shared, apart
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """Processor time of a call, from ten of them."""
+    started = process_time()
+    for _ in range(10):
+        call()
+    return (process_time() - started) / 10
 
 
 def rounds(one: Callable[[], float], other: Callable[[], float]) -> dict[str, Any]:
@@ -143,19 +176,30 @@ def measure(bench: Bench, num_texts: int) -> dict[str, Any]:
             flush=True,
         )
 
+    tried = {way: bench.theirs(prompts[:NUM_TRIED], NUM_TRIED, way) for way in bench.ways}
+    way = max(tried, key=lambda one: tried[one])
+    print(f"ours in {bench.precision}; transformers by precision: {tried}", flush=True)
     few = prompts[:NUM_ALONE]
-    row("against batch 1", "5, aim 10", lambda: bench.ours(prompts), lambda: bench.theirs(few, 1))
+    row(
+        "against batch 1",
+        "5, aim 10",
+        lambda: bench.ours(prompts),
+        lambda: bench.theirs(few, 1, way),
+    )
+    live = prompts[:NUM_LIVE]
+    row("of the decode limit", "aim 0.4", lambda: bench.ours(live), bench.limit_of_decoding)
     shared, apart = bench.tree()
     row("shared parents", "1.5", lambda: bench.ours(shared), lambda: bench.ours(apart))
-    swept = {size: bench.theirs(prompts, size) for size in BATCH_SIZES if size <= num_texts}
+    swept = {size: bench.theirs(prompts, size, way) for size in BATCH_SIZES if size <= num_texts}
     best = max(swept, key=lambda size: swept[size])
     print(f"transformers by batch size: {swept}", flush=True)
     found["swept"] = {str(size): rate for size, rate in swept.items()}
+    found["precision"] = {"ours": bench.precision, "other": way, "tried": tried}
     row(
         f"against batch {best}",
         "2, aim 4",
         lambda: bench.ours(prompts),
-        lambda: bench.theirs(prompts, best),
+        lambda: bench.theirs(prompts, best, way),
     )
     return found
 
