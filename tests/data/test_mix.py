@@ -193,6 +193,16 @@ def test_examples_passed_over_are_those_of_an_earlier_phase():
     assert {name for one in drawn for name in one} == {f"set-{n}" for n in range(60)}
 
 
+def test_an_order_of_its_own_draws_other_examples():
+    new, source = [part(many("n", [4] * 95))], many("old-", [4] * 400)
+    drawn = [
+        set(ids(mix(new, [Extra("old", source, 0.05, draw=draw)], seed=0), "old"))
+        for draw in ("", "", "turn 1")
+    ]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0] & drawn[2]) < 3
+
+
 def test_too_few_examples_for_a_number_are_refused_unless_that_is_allowed():
     new = [part(many("n", [4] * 40))]
     with pytest.raises(DataError, match=r"set: 9 examples are asked for; it has 5\. Ask"):

@@ -67,9 +67,18 @@ def test_parallel_replay_needs_no_past_but_pairs():
     assert not ExperienceReplay().has_own_past
 
 
+def test_each_phase_may_draw_anew():
+    turns = [Past(phases=("a", "b")[: turn + 1], turn=turn, num_turns=2) for turn in (0, 1)]
+    first, second = (ExperienceReplay(draw="anew").sources(past, (), Random(0)) for past in turns)
+    assert first == ExperienceReplay().sources(turns[0], (), Random(0))
+    assert {one.draw for one in second} == {"turn 1"}
+    assert {one.draw for one in ExperienceReplay().sources(turns[1], (), Random(0))} == {""}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"draw": "anew", "select": "nearest"}, "draw: anew is by chance, and select: nearest"),
         ({"select": "reservoir"}, "buffer_size: select: reservoir needs a size of at least 1"),
         ({"select": "reservoir", "buffer_size": 0}, "needs a size of at least 1; got 0"),
         ({"buffer_size": 5}, "is for select: reservoir; here select is balanced"),

@@ -26,6 +26,7 @@ class Extra:
         loss_weight: See ``weigh``.
         allow_fewer: Take all there is, instead of stopping, where that is less than asked.
         skip: How many to pass over.
+        draw: Names the seeded order; empty: the role's own.
         is_ordered: The sequences are drawn as they stand, not in a seeded order.
     """
 
@@ -38,6 +39,7 @@ class Extra:
     num_examples: int | None = None
     allow_fewer: bool = False
     skip: int = 0
+    draw: str = ""
     is_ordered: bool = False
 
     def __post_init__(self) -> None:
@@ -63,7 +65,8 @@ class Extra:
         """Its sequences in the order they are drawn, without end."""
         if self.is_ordered:
             return (Pick(self.role, one) for one in islice(cycle(self.sequences), self.skip, None))
-        return endless(self.role, self.sequences, self.role, seed, start=self.skip)
+        name = f"{self.role}/{self.draw}" if self.draw else self.role
+        return endless(self.role, self.sequences, name, seed, start=self.skip)
 
 
 class Drawer:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 BATCH_KEYS = ("batch_size", "batch_tokens", "max_steps", "num_train_epochs")
 SHARE_KEYS = (
     *("share", "share_of", "share_base", "loss_weight"),
-    *("num_examples", "skip", "allow_fewer"),
+    *("num_examples", "skip", "draw", "allow_fewer"),
 )
 
 

@@ -3,11 +3,11 @@
 Source: Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019,
 https://arxiv.org/abs/1902.10486. Departures: unless ``select`` is ``reservoir`` every earlier
 example may be drawn, instead of those in a small buffer; they are drawn in one seeded order, not
-per batch, so that 5 % is the beginning of 10 % and a later phase replays what an earlier one
-replayed before it takes others; earlier phases share alike, whatever their size (the paper's ring
-buffer); and the loss of replayed examples is scaled to their share (``loss_weight``), where the
-paper weighs by what happens to be drawn. ``parallel`` is the replay of "two-phase fine-tuning"
-(arXiv 2410.16006, its ER): real English counterparts of the new data.
+per batch, so that 5 % is the beginning of 10 % and, unless ``draw`` is ``anew``, a later phase
+replays what an earlier one replayed before it takes others; earlier phases share alike, whatever
+their size (the paper's ring buffer); and the loss of replayed examples is scaled to their share
+(``loss_weight``), where the paper weighs by what happens to be drawn. ``parallel`` is the replay of
+"two-phase fine-tuning" (arXiv 2410.16006, its ER): real English counterparts of the new data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,6 +50,8 @@ class ExperienceReplay(Method):
             ``buffer_size``, kept by chance as they went by; ``nearest`` or ``farthest``, in order
             of their likeness to the new data (n-grams of tokens in common); ``parallel``, the other
             side of the new data's own pairs (``parallel`` at the phase's source), no old data.
+        draw: ``same``: in one seeded order, so that a later phase replays what an earlier one
+            replayed before it takes others; ``anew``: each phase draws from all of them.
         buffer_size: For ``reservoir``, the examples it holds of all earlier phases together.
         allow_fewer: Replay all there is, with a note, where the past is too small for the share;
             else the run stops and says what was reached.
@@ -64,6 +66,7 @@ class ExperienceReplay(Method):
     share_base: ShareBase = "final_mix"
     loss_weight: LossWeight = "match_share"
     select: Select = "balanced"
+    draw: Literal["same", "anew"] = "same"
     buffer_size: int | None = None
     allow_fewer: bool = False
     past: DeclaredPast | None = None
@@ -77,6 +80,9 @@ class ExperienceReplay(Method):
         elif self.select != "reservoir" and self.buffer_size is not None:
             text = f"is for select: reservoir; here select is {self.select}"
             faults.append(("buffer_size", text))
+        if self.draw == "anew" and self.select in ("nearest", "farthest"):
+            text = f"anew is by chance, and select: {self.select} takes them in order of likeness"
+            faults.append(("draw", text))
         if self.select == "parallel" and self.past is not None:
             text = "select: parallel replays the new data's own pairs; leave past out"
             faults.append(("past", text))
@@ -99,18 +105,18 @@ class ExperienceReplay(Method):
     def sources(self, past: Past, rehearsed: Sequence[str], rng: Random) -> tuple[MixSource, ...]:
         """The declared stand-in, the earlier phases each or as one pool, or the other side."""
         if self.select == "parallel":
-            return (self._source("extra:parallel", (NEW,), "parallel"),)
+            return (self._source("extra:parallel", (NEW,), "parallel", past),)
         roles = tuple(self.data()) or tuple(past.data.values())
         chosen: MixSelect = "any"
         if self.select != "balanced" and self.select != "all":
             chosen = self.select
         if self.select == "balanced" or len(roles) == 1:
-            return tuple(self._source(role, (), chosen, len(roles)) for role in roles)
+            return tuple(self._source(role, (), chosen, past, len(roles)) for role in roles)
         pooled = f"past:{'+'.join(past.phases)}" + f":{chosen}" * (chosen != "any")
-        return (self._source(pooled, roles, chosen),)
+        return (self._source(pooled, roles, chosen, past),)
 
     def _source(
-        self, role: str, pool: tuple[str, ...], select: MixSelect, parts: int = 1
+        self, role: str, pool: tuple[str, ...], select: MixSelect, past: Past, parts: int = 1
     ) -> MixSource:
         """One source, with its part of the share."""
         return MixSource(
@@ -122,5 +128,6 @@ class ExperienceReplay(Method):
             pool=pool,
             select=select,
             buffer_size=self.buffer_size,
+            draw=f"turn {past.turn}" if self.draw == "anew" and past.turn else "",
             allow_fewer=self.allow_fewer,
         )

@@ -166,6 +166,7 @@ class MixSource:
             ``buffer_size`` says, kept by chance as they went by; ``nearest`` or ``farthest`` to the
             new data; ``parallel``, the other side of the new data's pairs.
         buffer_size: Of a reservoir.
+        draw: Names the seeded order they are drawn in; empty: the role's own, in every phase.
         allow_fewer: Take what there is, with a note, where that is less than asked.
     """
 
@@ -179,6 +180,7 @@ class MixSource:
     pool: tuple[str, ...] = ()
     select: MixSelect = "any"
     buffer_size: int | None = None
+    draw: str = ""
     allow_fewer: bool = False
 
     @property
