@@ -1,4 +1,8 @@
-"""Texts that say what an earlier one said, in other words.
+"""Texts that say what an earlier one said, in other words, as far as a model's states tell.
+
+Limits: the states of small models tell wording rather than meaning. Of 20 pairs of paraphrases
+SmolLM2-135M puts 2 above a cosine of 0.9 and Gemma 3 270M none; of 12 pairs of different questions
+in one frame ("rich in iron", "rich in calcium") 3 and 6; of unrelated ones none.
 
 Shapes: N texts, D width.
 """
