@@ -25,7 +25,7 @@ def _many(prefix, lengths):
 
 def part(sequences, role="new", **length):
     """New data of one source; two sequences in a step and one epoch unless said."""
-    if "batch_tokens" not in length:
+    if not {"batch_tokens", "batch_trained_tokens"} & set(length):
         length.setdefault("batch_size", 2)
     if "max_steps" not in length:
         length.setdefault("num_train_epochs", 1)

@@ -69,6 +69,21 @@ def test_token_batches_never_cut_nor_overflow(lengths, seed, batch_tokens):
     assert sum(map(len, steps)) == len(lengths)
 
 
+@given(lengths=lengths, seed=seeds, most=st.integers(1, 40))
+@settings(deadline=None)
+def test_batches_of_trained_tokens_never_cut_nor_overflow(lengths, seed, most):
+    own = [
+        TokenSequence(one.example_id, one.input_ids, bytes(n % 3 == 1 for n in range(length)))
+        for one, length in zip(many("n", lengths), lengths, strict=True)
+    ]
+    steps, _ = part(own, batch_trained_tokens=most).batches(seed)
+    sizes = [sum(pick.sequence.num_trained for pick in step) for step in steps]
+    assert all(size <= most or len(step) == 1 for size, step in zip(sizes, steps, strict=True))
+    for size, after in zip(sizes, steps[1:], strict=False):
+        assert size + after[0].sequence.num_trained > most
+    assert sum(map(len, steps)) == len(lengths)
+
+
 def test_epochs_are_permutations_of_their_own():
     steps, _ = part(many("n", [4] * 50), batch_size=50, num_train_epochs=3).batches(0)
     assert len({tuple(names(step)) for step in steps}) == 3

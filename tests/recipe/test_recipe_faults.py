@@ -68,6 +68,10 @@ def test_an_unknown_key_brings_the_nearest_one():
             {"batch_size": 8, "batch_tokens": 1024},
             "batch_tokens: batch_size is given too; give one of them",
         ),
+        (
+            {"batch_tokens": 1024, "batch_trained_tokens": 64},
+            "batch_trained_tokens: batch_tokens is given too; give one of them",
+        ),
         ({"warmup_steps": 41}, "warmup_steps: must be at most max_steps, 40; got 41"),
     ],
 )

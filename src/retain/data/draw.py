@@ -17,6 +17,8 @@ from retain.data.render import Tokens
 from retain.errors import DataError
 
 ROUNDING = 1e-9
+BATCHES = ("batch_size", "batch_tokens", "batch_trained_tokens")
+LENGTHS = ("max_steps", "num_train_epochs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Part:
         role: ``new``, or ``new:<phase>``.
         sources: At least one.
         batch_size: Sequences in an optimizer step; or
-        batch_tokens: most tokens in an optimizer step, where a longer sequence is alone.
+        batch_tokens: most tokens in an optimizer step, where a longer sequence is alone; or
+        batch_trained_tokens: the same, counting those whose loss counts.
         max_steps: Optimizer steps, as many epochs as that takes; or
         num_train_epochs: times the data is gone through; the last batch of each may be smaller.
     """
@@ -91,15 +94,16 @@ class Part:
     sources: Sequence[NewSource]
     batch_size: int | None = None
     batch_tokens: int | None = None
+    batch_trained_tokens: int | None = None
     max_steps: int | None = None
     num_train_epochs: float | None = None
 
     def __post_init__(self) -> None:
-        for one, other in (("batch_size", "batch_tokens"), ("max_steps", "num_train_epochs")):
-            given = [name for name in (one, other) if getattr(self, name) is not None]
+        for group in (BATCHES, LENGTHS):
+            given = [name for name in group if getattr(self, name) is not None]
             if len(given) != 1:
                 got = " and ".join(given) or "neither"
-                raise DataError(f"{self.role}: give either {one} or {other}, got {got}")
+                raise DataError(f"{self.role}: give either {' or '.join(group)}, got {got}")
             if not getattr(self, given[0]) > 0:
                 raise DataError(f"{self.role}: {given[0]} must be above 0")
         for source in self.sources:
@@ -191,21 +195,22 @@ class Part:
     def _filled(self, picks: Iterator[Pick]) -> Iterator[list[Pick]]:
         """Batches in turn; a sequence is never cut."""
         batch: list[Pick] = []
-        num_tokens = 0
+        filled, most = 0, self.batch_size or self.batch_tokens or self.batch_trained_tokens or 0
         for pick in picks:
-            length = pick.sequence.num_tokens
-            if batch and self._is_full(len(batch) + 1, num_tokens + length):
+            size = self._size(pick.sequence)
+            if batch and filled + size > most:
                 yield batch
-                batch, num_tokens = [], 0
+                batch, filled = [], 0
             batch.append(pick)
-            num_tokens += length
+            filled += size
         if batch:
             yield batch
 
-    def _is_full(self, num: int, num_tokens: int) -> bool:
+    def _size(self, sequence: TokenSequence) -> int:
+        """How much of a step a sequence fills."""
         if self.batch_size is not None:
-            return num > self.batch_size
-        return num_tokens > (self.batch_tokens or 0)
+            return 1
+        return sequence.num_trained if self.batch_tokens is None else sequence.num_tokens
 
 
 def endless(

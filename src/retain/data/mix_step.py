@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retain.data.draw import NewSource, Part, TokenSequence
+from retain.data.draw import BATCHES, LENGTHS, NewSource, Part, TokenSequence
 from retain.data.example import Example
 from retain.data.extras import Extra
 from retain.data.mix import Mix, Row, mix
@@ -22,7 +22,7 @@ NEW = "new"
 NUM_ROWS_PER_WRITE = 1000
 NUM_EXAMPLES_PER_BEAT = 200
 T = TypeVar("T")
-BATCH_KEYS = ("batch_size", "batch_tokens", "max_steps", "num_train_epochs")
+BATCH_KEYS = (*BATCHES, *LENGTHS)
 SHARE_KEYS = (
     *("share", "share_of", "share_base", "loss_weight"),
     *("num_examples", "skip", "draw", "allow_fewer"),

@@ -20,8 +20,8 @@ NEW = "new"
 RETUNE = {"data": "recovery", "placebo": "placebo"}
 """How the data steps of a brief retune are called."""
 NOT_OF_TRAINING = (
-    "num_train_epochs", "max_steps", "batch_size", "batch_tokens", "max_length", "packing",
-    "completion_only_loss",
+    "num_train_epochs", "max_steps", "batch_size", "batch_tokens", "batch_trained_tokens",
+    "max_length", "packing", "completion_only_loss",
 )  # fmt: skip
 """Training settings that shape the mix alone: the train step sees them through it."""
 

@@ -28,6 +28,7 @@ DATA_KEYS = (
     "num_train_epochs",
     "batch_size",
     "batch_tokens",
+    "batch_trained_tokens",
 )  # what a joint phase takes from each phase's own training
 
 

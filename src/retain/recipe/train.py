@@ -18,9 +18,9 @@ from pydantic import (
 from retain.recipe.faults import Fault, refuse, refuse_one, translate
 
 NAME = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")
-EXCLUSIVE = {  # at most one of a group; where none is given, the first pair is the default
+EXCLUSIVE: dict[tuple[str, ...], float] = {  # of a group one; where none is given, the first
     ("num_train_epochs", "max_steps"): 1.0,
-    ("batch_size", "batch_tokens"): 16,
+    ("batch_size", "batch_tokens", "batch_trained_tokens"): 16,
     ("warmup_ratio", "warmup_steps"): 0.03,
 }
 TUNINGS = ("full", "lora", "qlora", "dora", "rslora", "ia3")
@@ -87,9 +87,11 @@ class Train(Part):
     max_steps: Whole | None = Field(default=None, ge=1)
     """Optimizer steps, instead of epochs."""
     batch_size: Whole | None = Field(default=None, ge=1)
-    """Examples in one optimizer step; 16 where neither this nor `batch_tokens` is given."""
+    """Examples in one optimizer step; 16 where no other size of it is given."""
     batch_tokens: Whole | None = Field(default=None, ge=16)
     """Tokens in one optimizer step, instead of examples."""
+    batch_trained_tokens: Whole | None = Field(default=None, ge=1)
+    """Tokens whose loss counts in one optimizer step, instead of examples."""
     max_length: Whole = Field(default=1024, ge=8)
     """Longest training sequence, in tokens."""
     packing: Flag = True
@@ -219,10 +221,10 @@ def _of_adapters(train: Train) -> Iterator[Fault]:
 def _one_of_each_group(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """The values with a default for each group that is not given, and a fault where both are."""
     filled, faults = dict(values), []
-    for (first, second), default in EXCLUSIVE.items():
-        given = [key for key in (first, second) if filled.get(key) is not None]
-        if len(given) == 2:
-            faults.append(Fault((second,), f"{first} is given too; give one of them"))
+    for group, default in EXCLUSIVE.items():
+        given = [key for key in group if filled.get(key) is not None]
+        for other in given[1:]:
+            faults.append(Fault((other,), f"{given[0]} is given too; give one of them"))
         if not given:
-            filled[first] = default
+            filled[group[0]] = default
     return filled, faults
