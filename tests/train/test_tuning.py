@@ -9,11 +9,12 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM
 
 from retain.errors import Interrupted, ModelError, TrainingError
+from retain.methods.freeze import Freeze
 from retain.model import adapters, cache
 from retain.model.adapters import Adapter
 from retain.model.load import load, load_quantised
 from retain.steps.step import Step
-from retain.train import step
+from retain.train import step, trainable_step
 from retain.train.settings import Settings
 from tests.conftest import make_model
 from tests.train.families import FAMILIES, WITH_ENCODER, bloom, t5
@@ -151,6 +152,20 @@ def test_full_tuning_after_an_adapter_asks_for_a_merge(bench):
     folder = bench.store.path(second) / "model"
     assert (folder / "model.safetensors").is_file()
     AutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_what_moves_after_a_merge_is_chosen_among_the_weights_below_the_adapter(bench):
+    first = bench.train(**options("lora"))
+    method = Freeze(select="first", num_layers=1)
+    values = {"methods": [method.spec()], "seed": 0, "phase": "p1", "history": []}
+    choice = Step("trainable", "p1", 1, values, {"model": first})
+    bench.run(choice, lambda work: trainable_step.run(work, base=bench.base, method=method))
+    second = bench.train({"model": first, "trainable": choice}, handover="merge_then_new")
+    merged = weights(in_plain_peft(bench.store.path(first) / "model").merge_and_unload())
+    after = weights(AutoModelForCausalLM.from_pretrained(bench.store.path(second) / "model"))
+    held = [name for name in merged if ".layers.0." in name or "embed_tokens" in name]
+    assert all(torch.allclose(merged[name], after[name], atol=1e-6) for name in held)
+    assert not any(torch.equal(merged[name], after[name]) for name in set(after) - set(held))
 
 
 def test_another_rank_does_not_go_on_silently(bench):
@@ -291,6 +306,17 @@ def test_qlora_trains_an_adapter_on_weights_of_4_bits_and_plain_peft_agrees(benc
     cache.clear()
     assert torch.equal(logits(load(str(folder), precision="fp32").model), found)
     assert not torch.allclose(logits(load_quantised(bench.base, kept.device, "fp32")), found)
+
+
+def test_the_card_of_a_4_bit_phase_opens_what_was_scored(bench):
+    folder = bench.store.path(bench.train(**options("qlora"))) / "model"
+    card = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    opened = {}
+    exec(card.replace("path/to/this/folder", str(folder)), opened)
+    model = opened["model"].train()  # in evaluation, bitsandbytes may pack 4 bits anew
+    with torch.no_grad():
+        found = model(input_ids=IDS).logits
+    assert torch.allclose(found, logits(cache.get(folder, precision="fp32").model), atol=1e-5)
 
 
 def test_a_4_bit_phase_is_merged_at_full_precision(bench):

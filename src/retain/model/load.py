@@ -213,11 +213,14 @@ def load_tokenizer(path: Path) -> Any:
 def load_empty(path: Path) -> Any:
     """The decoder without its weights, on the meta device: shapes and names only.
 
+    Of an adapter's folder, the decoder below it.
+
     Raises:
         ModelError: If the configuration is not one that transformers knows.
     """
     from transformers import AutoConfig
 
+    path = adapters.base_folder(path) if adapters.is_adapter(path) else path
     try:
         config = AutoConfig.from_pretrained(
             path, local_files_only=True, trust_remote_code=trust.remote_code
