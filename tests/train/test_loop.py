@@ -245,3 +245,12 @@ def test_weights_that_take_no_part_in_the_loss_are_not_trained_in_vain(tmp_path)
     model.unused = torch.nn.Linear(2, 2)
     with pytest.raises(TrainingError, match=r"none of the 1 tensors .*'unused.weight'"):
         train(model, make_stream(2), make_work(tmp_path), names=["unused.weight"])
+
+
+def test_a_state_that_does_not_fit_is_told_with_its_size(tmp_path, monkeypatch):
+    def full(self, closure=None):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(TrainingError, match=r"two means of 31392 weights take 0.0 GB. Set optim"):
+        train(make_model(), make_stream(2), make_work(tmp_path))

@@ -156,7 +156,7 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
             for param_group in optimizer.param_groups:
                 param_group["lr"] = rate
             saver.before_change()
-            optimizer.step()
+            _apply(optimizer)
             optimizer.zero_grad()
             hooks.after_step(parameters, step + 1)
 
@@ -216,6 +216,26 @@ def _backward(objective: Objective, rows: Sequence[Row], weight: float) -> Tenso
         if is_out_of_memory(error):
             raise _out_of_memory(rows) from error
         raise
+
+
+def _apply(optimizer: torch.optim.Optimizer) -> None:
+    """One step of the optimizer.
+
+    Raises:
+        TrainingError: If its state, which is made in the first one, does not fit.
+    """
+    try:
+        optimizer.step()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        number, size = sum(p.numel() for p in weights), 2 * sum(p.nbytes for p in weights) / 1e9
+        raise TrainingError(
+            f"out of memory in the optimizer: AdamW's two means of {number} weights take "
+            f"{size:.1f} GB. Set optimizer: adamw_8bit (a quarter of it), or train an adapter "
+            "(tuning: lora or qlora)"
+        ) from error
 
 
 def _gradients(parameters: Mapping[str, Parameter]) -> list[Tensor]:
