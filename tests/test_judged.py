@@ -34,7 +34,6 @@ def takes_the_first(messages):
 
 def test_a_judge_is_asked_once_and_reported(tmp_path, tiny_model_folder, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("RETAIN_JUDGE_API_KEY", KEY)
     rows = [{"prompt": f"say {n} twice", "completion": "yes the cat sat"} for n in range(60)]
     (tmp_path / "skill.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -25,9 +25,7 @@ phases:
 evaluate:
   tasks: [phases]
   recovery: [{{{{task: "phase:cats", placebo: others.jsonl, max_steps: 10}}}}]
-arms:
-  none: []
-  low_rate: {{{{train: {{{{learning_rate: 1.0e-3}}}}}}}}
+arms: {{{{none: []}}}}
 """
 
 
@@ -52,23 +50,22 @@ def test_a_loss_that_comes_back(tmp_path, tiny_model_folder, monkeypatch):
     assert sorted(line.step.name for line in trained) == [
         "cats",
         "numbers",
-        "numbers-low_rate",
-        *["placebo-cats-low_rate", "placebo-cats-none"],
-        *["recovery-cats-low_rate", "recovery-cats-none", "recovery-cats-none"],
+        "placebo-cats-none",
+        *["recovery-cats-none", "recovery-cats-none"],
     ]
     assert all(line.seconds > 0 and line.tokens for line in trained)
     api.run("returned.yaml")
 
     with open("runs/returned/measures.csv", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["measure"].startswith("recovery_")]
-    value = {(row["arm"], row["measure"]): row for row in rows}
-    lost, share = value["none", "recovery_loss"], value["none", "recovery_share"]
+    value = {row["measure"]: row for row in rows}
+    lost, share = value["recovery_loss"], value["recovery_share"]
     assert float(lost["ci_low"]) > 0
     assert lost["unit"] == "-bits_per_byte"
     assert lost["versus"] == "just_learnt"
     assert 0.3 < float(share["value"]) < 1.2
     assert float(share["ci_low"]) <= float(share["value"]) <= float(share["ci_high"])
-    assert float(value["none", "recovery_placebo_share"]["value"]) < float(share["value"])
+    assert float(value["recovery_placebo_share"]["value"]) < float(share["value"])
     page = (tmp_path / "runs/returned/report.html").read_text("utf-8")
     assert "Does a brief retune bring it back" in page
     assert "recovery, placebo" in page

@@ -437,3 +437,48 @@ def test_other_draws_of_examples_are_steps_beside(values):
 def test_other_draws_need_examples_of_our_own(values, asked, told):
     with pytest.raises(RecipeError, match=told):
         graph(values | {"evaluate": {"tasks": ["phases"]} | asked})
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("embedded_piqa", "'embedded_piqa' is scored by likelihood"),
+        ("english_bits_per_byte", "is scored by likelihood: no answer is written"),
+        ("own", "'own' is scored by likelihood"),
+    ],
+)
+def test_a_judge_of_a_task_without_answers_is_refused(values, tmp_path, task, told):
+    own = {"name": "own", "data": str(tmp_path / "old.jsonl"), "metric": "bits_per_byte"}
+    asked = {"tasks": ["phases", "embedded_piqa", "english_bits_per_byte", own]}
+    judge = {"model": "m", "address": "http://127.0.0.1:9/v1", "tasks": [task]}
+    with pytest.raises(RecipeError, match=told):
+        graph(values | {"evaluate": asked | {"judge": judge}})
+
+
+def test_a_judge_that_runs_here_is_among_the_files(values, tiny_model_folder):
+    judge = {"model": str(tiny_model_folder), "tasks": ["phase:skill"], "rubric": {}}
+    found = graph(values | {"evaluate": {"tasks": ["phases"], "judge": judge}})
+    judged = row(found, "none", 2).judged
+    assert set(judged) == {("pairwise", "phase:skill")}
+    [step] = judged.values()
+    assert set(step.inputs) == {"answers", "rival", "data"}
+    assert set(step.files) == {"judge"}
+    assert not row(found, "none", 0).judged
+
+
+@pytest.mark.parametrize(
+    ("judge", "told"),
+    [
+        ({"tasks": ["phase:nothing"]}, "unknown task 'phase:nothing'"),
+        ({"address": "127.0.0.1:8000"}, "must begin with http"),
+        ({"address": "ftp://me:secret@example.org"}, "a key belongs into RETAIN_JUDGE"),
+        ({"address": "https://me:secret@example.org/v1"}, "a key belongs into RETAIN_JUDGE"),
+        ({"options": {"stream": True}}, "options.stream: is set by the judge itself"),
+        ({"rubric": {}, "pairwise": False}, "nothing is asked"),
+    ],
+)
+def test_a_judge_that_cannot_be_is_refused(values, judge, told):
+    asked = {"model": "m", "tasks": ["phase:skill"]} | judge
+    with pytest.raises(RecipeError, match=told) as raised:
+        graph(values | {"evaluate": {"tasks": ["phases"], "judge": asked}})
+    assert "secret" not in str(raised.value)

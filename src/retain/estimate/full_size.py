@@ -223,11 +223,18 @@ class _Maker:
     def scoring_seconds(self, cell: Cell, facts: Facts) -> float:
         """Time of one device to score one checkpoint on every task at every number of shots."""
         evaluate = cell.recipe.evaluate
+        num_draws = 1 + len(evaluate.further_shots)
         seconds = 0.0
+        if evaluate.recovery:
+            told = ", ".join(one.task for one in evaluate.recovery)
+            self.notes.setdefault(f"Brief retunes for {told} are not counted.")
         for name in _task_names(cell.recipe):
             documents, tokens = self._task(cell, name)
             documents = min(documents, evaluate.limit or documents)
-            read = sum(documents * (tokens + SHOT_TOKENS * shots) for shots in evaluate.num_fewshot)
+            read = sum(
+                documents * (tokens + SHOT_TOKENS * shots) * (num_draws if shots else 1)
+                for shots in evaluate.num_fewshot
+            )
             seconds += scoring_seconds(
                 facts, A100, "bf16", tokens=int(read), scored_tokens=int(0.2 * read)
             )

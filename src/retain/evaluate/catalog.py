@@ -34,6 +34,7 @@ __all__ = [
     "Spec",
     "embedded_tasks",
     "groups_of",
+    "has_answers",
     "identity_of",
     "main_metric",
     "members",
@@ -166,6 +167,17 @@ def main_metric(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Name, direction and unit of the metric that stands for a resolved task."""
     found: dict[str, Any] = next(metric for metric in spec["metrics"] if metric["is_main"])
     return found
+
+
+def has_answers(spec: Mapping[str, Any]) -> bool:
+    """Whether a model writes answers to a resolved task; of a phase only its data can tell."""
+    match spec["kind"]:
+        case "own":
+            return spec["metric"] not in ("choice", "bits_per_byte")
+        case "lm_eval":
+            return bool(spec["output_type"] == "generate_until")
+        case kind:
+            return kind in ("phase", "instructions")
 
 
 def _expanded(

@@ -105,7 +105,7 @@ def resolve(recipe: Recipe) -> Resolved:
             scored[variant] = tuple(spec["name"] for spec in specs)
     files = _files(cells, faults)
     with faults.at("evaluate.judge"):
-        judge = _judge(recipe, next(iter(scored.values()), ()))
+        judge = _judge(recipe, tasks)
     faults.tell()
     check_encoders(cells)
     for report_to in {phase.train.report_to for cell in cells for phase in cell.phases}:
@@ -113,19 +113,23 @@ def resolve(recipe: Recipe) -> Resolved:
     return Resolved(recipe, cells, models, tasks, precisions, scored, files, judge)
 
 
-def _judge(recipe: Recipe, scored: Sequence[str]) -> Mapping[str, str]:
+def _judge(recipe: Recipe, tasks: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
     """The identity of the judge's weights; {} where it runs elsewhere.
 
     Raises:
-        RecipeError: If it is to read a group of lm-eval, which writes nothing itself.
+        RecipeError: If it is to read a group of lm-eval, or a task that writes nothing.
     """
+    from retain.evaluate.catalog import has_answers
     from retain.model.reference import identity
 
     judge = recipe.evaluate.judge
     if judge is None:
         return {}
-    if groups := [name for name in judge.tasks if name not in scored]:
-        raise RecipeError(f"'{groups[0]}' is a group; name its tasks")
+    for name in judge.tasks:
+        if name not in tasks:
+            raise RecipeError(f"'{name}' is a group; name its tasks")
+        if not has_answers(tasks[name]):
+            raise RecipeError(f"'{name}' is scored by likelihood: no answer is written to be read")
     return identity(judge.model, None) if judge.address is None else {}
 
 

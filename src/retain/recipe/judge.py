@@ -68,9 +68,9 @@ def _address_fault(address: str) -> str:
         parts = urlsplit(address)
         has_host = bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
-        return f"is no address: {address!r}"
+        return "is no address; write it as http://HOST:PORT/v1"
+    if parts.username or parts.password or "@" in address or parts.query or parts.fragment:
+        return "holds a user, a password or a query; a key belongs into RETAIN_JUDGE_API_KEY"
     if parts.scheme not in ("http", "https") or not has_host:
         return f"must begin with http:// or https:// and a host; got {address!r}"
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return "holds a user, a password or a query; a key belongs into RETAIN_JUDGE_API_KEY"
     return ""

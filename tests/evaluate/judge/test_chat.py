@@ -18,8 +18,10 @@ GOOD = json.dumps({"choices": [{"message": {"content": "Verdict: A"}}]})
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
+def _proxy(monkeypatch):
+    """One that nobody answers at: a server on this machine is asked without it."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
 
 
 def server(address, waits=None, **changes):

@@ -30,8 +30,7 @@ EXAMPLES = [
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
+def _no_model_kept():
     yield
     cache.clear()
 

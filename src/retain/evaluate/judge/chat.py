@@ -13,7 +13,8 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from retain.errors import TaskError
 from retain.evaluate.judge import KEY_VARIABLE
@@ -26,6 +27,7 @@ MOST_BYTES = 4_000_000
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 """Answers after which the same request may do: the server is full, or was just then not there."""
 EXCERPT_CHARACTERS = 200
+HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -91,9 +93,14 @@ class Server:
             headers=headers,
             method="POST",
         )
-        with build_opener(_NoRedirect).open(request, timeout=TIMEOUT_SECONDS) as reply:
+        opener = build_opener(_NoRedirect, *self._past_proxies())
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as reply:
             content: bytes = reply.read(MOST_BYTES)
         return content
+
+    def _past_proxies(self) -> list[ProxyHandler]:
+        """A server on this machine is not asked for through a proxy; others as usual."""
+        return [ProxyHandler({})] if urlsplit(self.address).hostname in HERE else []
 
     def _text(self, content: bytes) -> str:
         """The message in an answer.
