@@ -2,6 +2,12 @@
 
 import csv
 import json
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,13 +69,51 @@ def test_two_workers_leave_the_bytes_that_one_process_leaves(values, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_tables_come_of_any_number_of_jobs(values, tmp_path):
+@pytest.mark.parametrize("on", ["here", "ray"])
+def test_the_same_tables_come_of_any_number_of_jobs_anywhere(values, tmp_path, on):
     api.run(values)
     (tmp_path / "runs").rename(tmp_path / "alone")
-    api.run(values, jobs=2)
+    api.run(values, jobs=2, on=on)
     for name in ("scores.csv", "measures.csv"):
         files = [tmp_path / runs / "toy" / name for runs in ("alone", "runs")]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_workers_change_no_byte(values, tmp_path):
+    values["evaluate"]["limit"] = 20
+    alone = carried_out(values)
+    (tmp_path / "runs").rename(tmp_path / "alone")
+    path = tmp_path / "runs" / "toy" / "journal.jsonl"
+    killed, over = [], threading.Event()
+
+    def kill():
+        draw, seen = random.Random(0), 0
+        while not over.wait(0.02):
+            started = [e for e in read_journal(path) if e["event"] == "step started"]
+            for event in started[seen:]:
+                if len(killed) < 6 and event["step"] not in {one["step"] for one in killed}:
+                    time.sleep(0.3 * draw.random())
+                    killed.append(event)
+                    with suppress(ProcessLookupError):  # killed over the step before
+                        os.kill(int(event["worker"].split()[1]), signal.SIGKILL)
+            seen = len(started)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        together = carried_out(values, jobs=2)
+    finally:
+        over.set()
+        killer.join()
+
+    assert set(together.done) == set(alone.done)
+    lost = [event for event in read_journal(path) if event["event"] == "worker lost"]
+    assert len(killed) == 6
+    assert len(lost) >= 3
+    stores = [Store(tmp_path / runs / ".steps") for runs in ("alone", "runs")]
+    for step in alone.done:
+        assert content(stores[0].path(step)) == content(stores[1].path(step)), step
 
 
 @pytest.mark.slow
@@ -100,3 +144,10 @@ def test_no_such_number_of_jobs(capsys):
         main(["run", "quickstart", "--jobs", "0"])
     assert stop.value.code == 1
     assert "--jobs: got 0; give 1 or more" in capsys.readouterr().err
+
+
+def test_no_such_place(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "quickstart", "--on", "rays"])
+    assert stop.value.code == 1
+    assert "unknown place 'rays'. Did you mean 'ray'?" in capsys.readouterr().err

@@ -58,6 +58,14 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", metavar="N", help="Steps at once, each in a process of its own."),
 ]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="here|ray",
+        help="ray: on the cluster of RAY_ADDRESS, or one started on this machine.",
+    ),
+]
 
 
 @app.command()
@@ -69,6 +77,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     trust_remote_code: TrustCode = False,
     allow_gguf: AllowGguf = False,
     jobs: Jobs = None,
+    on: On = "here",
 ) -> None:
     """Do whatever is not done yet, then write the report."""
     from retain import api
@@ -82,6 +91,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
         ),
         show=True,
         jobs=jobs,
+        on=on,
     )
     if outcome.failed_gates:
         raise GateFailed("\n".join(outcome.failed_gates))

@@ -1,12 +1,12 @@
 """The leader: what is given to whom, and what becomes of a step whose worker fails."""
 
-import time
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from retain.errors import DataError, Interrupted, RecipeError, RetainError, StoreError
-from retain.execute import Memory, carry_out, carry_out_by, ordered, worker
+from retain.execute import Memory, carry_out, carry_out_by, many, ordered, worker
 from retain.execute import here as here_executor
 from retain.execute.many import MAX_DEATHS
 from retain.execute.told import Refused, UnforeseenError
@@ -109,16 +109,13 @@ def test_a_worker_prefers_what_reads_the_model_it_has_in_memory(go):
         ]
 
     def run(work):
-        time.sleep(0.02)
         (work.output / "text").write_text("x")
 
-    go(graph, run=run)
+    go(graph, run=run, most=1)
     names = {step.fingerprint: step.name for step in graph}
-    by_worker = {}
-    for name, fingerprint in go.staff.given:
-        by_worker.setdefault(name, []).append(names[fingerprint])
+    given = [names[fingerprint] for _, fingerprint in go.staff.given]
 
-    assert sorted(by_worker.values()) == [["m", "m0", "m1", "m2"], ["n", "n0", "n1", "n2"]]
+    assert given == ["m", "m0", "m1", "m2", "n", "n0", "n1", "n2"]
 
 
 def test_an_error_ends_it_and_the_others_save(go, store, journal):
@@ -229,6 +226,22 @@ def test_who_refuses_ends_it(go, monkeypatch):
     monkeypatch.setattr(Threads, "hire", hire)
     with pytest.raises(RetainError, match="another version"):
         go([toy("a")])
+
+
+def test_waiting_for_a_first_worker_is_said_once(go, heard, monkeypatch):
+    monkeypatch.setattr(many, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(many, "POLL_SECONDS", 0.02)
+    slow = Threads.hire
+
+    def hire(staff):
+        threading.Timer(0.5, slow, [staff]).start()
+        return staff  # in place of the worker, which says more than this once it is there
+
+    monkeypatch.setattr(Threads, "hire", hire)
+    go([toy("a")], most=1)
+
+    said = [told for told in heard.told if told[0] == "message"]
+    assert said == [("message", "waiting for a first worker to start")]
 
 
 def test_nobody_need_listen(store, tmp_path):

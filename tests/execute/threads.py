@@ -3,8 +3,8 @@
 import queue
 import threading
 
-from retain.execute.told import Gone
-from retain.execute.worker import Worker, ready
+from retain.execute.told import Gone, Ready
+from retain.execute.worker import Worker
 
 
 class Thread:
@@ -24,7 +24,7 @@ class Thread:
             self.staff.told.put((self, told))
 
     def work(self):
-        self.tell(ready())
+        self.tell(Ready(self.name))
         while (fingerprint := self.todo.get()) is not None:
             self.worker.carry_out(fingerprint)
 

@@ -93,7 +93,7 @@ class Outcome:
     seconds: float
 
 
-def run(
+def run(  # noqa: PLR0913 - each by its name
     recipe: str | Path | Mapping[str, Any] | Recipe,
     overrides: Sequence[str] = (),
     *,
@@ -101,6 +101,7 @@ def run(
     options: Options | None = None,
     show: bool = False,
     jobs: int | None = None,
+    on: str = "here",
 ) -> Outcome:
     """Do whatever of a recipe is not done yet, then write its report.
 
@@ -111,14 +112,15 @@ def run(
         options: What is allowed beyond the usual.
         show: Print progress and the result, as the command line does.
         jobs: How many steps at once, each in a process of its own; None: one after the other in
-            this process.
+            this process, or on Ray as many as there is room for.
+        on: ``here``, or ``ray`` for a Ray cluster.
 
     Raises:
         RetainError: With what is wrong and what to do; what is finished stays. Where steps of some
             arms failed, the others are finished and reported first.
         Interrupted: After a signal; the same call goes on.
     """
-    where = Where(jobs=jobs)
+    where = Where(jobs=jobs, on=on)
     prepared = prepare(recipe, overrides, Path(runs), options)
     folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
     with own_run(folder):

@@ -5,7 +5,7 @@ from functools import partial
 
 from retain.api.lost import can_go_on
 from retain.api.prepared import JOURNAL, Options, Prepared, allow
-from retain.errors import RetainError
+from retain.errors import RetainError, did_you_mean
 from retain.execute import (
     Listener,
     Memory,
@@ -22,28 +22,34 @@ from retain.pipeline.runners import Runners
 from retain.steps.journal import Journal
 from retain.steps.packed import pack
 
+HERE, RAY = "here", "ray"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
     """Which workers do the steps; changes no result.
 
     Attributes:
-        jobs: How many at once; None: this process alone.
+        jobs: How many at once; None: this process alone, or as many as a cluster has room for.
+        on: ``here``, or ``ray``.
 
     Raises:
-        RetainError: If there is no such number.
+        RetainError: If there is no such number or place.
     """
 
     jobs: int | None = None
+    on: str = HERE
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise RetainError(f"--jobs: got {self.jobs}; give 1 or more")
+        if self.on not in (HERE, RAY):
+            raise RetainError(f"--on: {did_you_mean('place', self.on, [HERE, RAY])}")
 
     @property
     def is_one_process(self) -> bool:
         """Whether no worker is needed."""
-        return self.jobs in (None, 1)
+        return self.on == HERE and self.jobs in (None, 1)
 
 
 def carry_out_where(
@@ -82,11 +88,18 @@ def carry_out_where(
 
 
 def _staff(where: Where, prepared: Prepared, assignment: Assignment) -> tuple[Staff, Memory]:
-    """The workers, and what they share: memory."""
+    """The workers, and what they share besides: memory, where they are on one machine."""
     from retain.estimate import Needs
-    from retain.execute.processes import Processes
     from retain.model.memory import free_bytes
 
     needs = Needs(prepared.resolved, prepared.graph, prepared.store)
+    if where.on == RAY:
+        from retain.execute.on_ray import RayActors
+
+        new = [step for step in prepared.graph.steps if not prepared.store.finished(step)]
+        largest = max(map(needs.memory_bytes, new))
+        return RayActors(assignment, where.jobs, largest), Memory()
+    from retain.execute.processes import Processes
+
     memory = Memory(room_bytes=free_bytes(), of=needs.memory_bytes)
     return Processes(assignment, where.jobs or 1), memory

@@ -38,6 +38,8 @@ from retain.steps.store import DamagedStepError, Store
 
 POLL_SECONDS = 0.1
 """How late a signal may be noticed."""
+PATIENCE_SECONDS = 20.0
+"""Without any worker, before it is said."""
 MAX_DEATHS = 3
 """Workers that may die over one step, or in a row before they can take one."""
 KEPT = "model"
@@ -179,6 +181,7 @@ class _Lead:
         self._failed_starts = 0
         self._ending: Exception | None = None
         self._deadline = float("inf")
+        self._alone_since = time.monotonic()
 
     def go(self, wanted: Sequence[Step], stop: Callable[[], bool]) -> None:
         """Have every step done that is wanted and not finished."""
@@ -195,11 +198,21 @@ class _Lead:
                 self._give_out()
             for hired, told in self._staff.listen(POLL_SECONDS):
                 self._hear(hired, told)
+            self._say_who_waits()
             if time.monotonic() > self._deadline:
                 for hired in self._running:
                     hired.kill()
         if self._ending is not None:
             raise self._ending
+
+    def _say_who_waits(self) -> None:
+        """A cluster may have its room taken by others."""
+        now = time.monotonic()
+        if self._running or not self._starting:
+            self._alone_since = now
+        elif now - self._alone_since > PATIENCE_SECONDS:
+            self._alone_since = float("inf")
+            self.books.listener.message("waiting for a first worker to start")
 
     def leave(self, reason: str) -> None:
         """The last lines before the process leaves at once."""

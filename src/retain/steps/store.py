@@ -61,8 +61,13 @@ class Store:
         folder = self.root / step.folder
         if folder.exists():
             return folder
-        same = folder.parent.glob(f"*-{step.fingerprint[:NUM_FOLDER_DIGITS]}")
-        return next((path for path in sorted(same) if not path.name.startswith(".")), folder)
+        ending = f"-{step.fingerprint[:NUM_FOLDER_DIGITS]}"
+        try:
+            names = os.listdir(folder.parent)  # of thousands of steps, faster than a pattern
+        except OSError:  # no step of this kind yet
+            return folder
+        same = [name for name in names if name.endswith(ending) and not name.startswith(".")]
+        return folder.parent / min(same) if same else folder
 
     def partial(self, step: Step) -> Path:
         """Where the step keeps what survives a kill."""
