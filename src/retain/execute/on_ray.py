@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from retain.errors import RetainError
-from retain.execute.processes import THREADS, num_cores, set_threads
+from retain.execute.processes import NO_BARS, THREADS, num_cores, set_threads
 from retain.execute.told import Gone, Ready, Refused, Told
 from retain.execute.worker import Assignment, Worker, ready
 from retain.steps.durable import megabytes
@@ -288,7 +288,7 @@ class Hands:
     """
 
     def __init__(self, folder: str, num_threads: int) -> None:
-        os.environ[THREADS] = str(num_threads)  # read when torch is loaded
+        os.environ |= {THREADS: str(num_threads), **NO_BARS}  # read when libraries are loaded
         self._folder = Path(folder)
         self._told: SimpleQueue[Told] = SimpleQueue()
         self._todo: SimpleQueue[str] = SimpleQueue()

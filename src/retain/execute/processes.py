@@ -27,6 +27,8 @@ from retain.execute.worker import Assignment, Worker, ready
 
 THREADS = "OMP_NUM_THREADS"
 GPUS = "CUDA_VISIBLE_DEVICES"
+NO_BARS = {"TQDM_DISABLE": "1"}
+"""Bars of libraries are drawn for a terminal; what a worker prints is passed on line by line."""
 LAST_WORDS = 5
 """Lines of what a worker printed that are told with its death."""
 END_SECONDS = 5.0
@@ -180,7 +182,7 @@ class Processes:
 
     def hire(self) -> Process:
         """Start one; it says ``Ready`` when it can take a step."""
-        environment = {THREADS: str(self._threads)}
+        environment = {THREADS: str(self._threads), **NO_BARS}
         taken = set(self._living.values())
         gpu = next((one for one in self._gpus if one not in taken), "")
         if gpu:
