@@ -1,5 +1,10 @@
 """A store, a journal, a listener that remembers, and steps that do almost nothing."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from retain.steps import Journal, Step, Store
@@ -59,3 +64,24 @@ def write_name(work):
     before = work.input("before", "text").read_text() if work.step.inputs else ""
     work.progress(1, 1, "all", "names")
     (work.output / "text").write_text(before + work.step.name)
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start the program whose steps are done by two workers."""
+    running = []
+
+    def do(*kinds, place="here"):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+        words = [sys.executable, "-m", "tests.execute.many_script", tmp_path, place, *kinds]
+        process = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE)
+        running.append(process)
+        return process
+
+    yield do
+    for process in running:
+        process.kill()
+        process.communicate()

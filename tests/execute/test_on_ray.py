@@ -2,6 +2,7 @@
 
 import builtins
 import pickle
+import signal
 
 import pytest
 
@@ -14,6 +15,7 @@ from retain.steps import Store, read_journal
 from retain.steps.packed import pack
 from retain.steps.record import installed_versions
 from tests.execute import toys
+from tests.execute.led import alive, counts, events, started, wait_for, workers
 
 GB = 10**9
 
@@ -183,3 +185,23 @@ def test_a_cluster_says_what_is_missing_or_unlike(cluster, store, journal, monke
     monkeypatch.setattr(on_ray, "installed_versions", lambda: {"retain": "9.9", "torch": "9.9"})
     with pytest.raises(RetainError, match=r"instead of 9\.9.*install the same on every node"):
         carry_out_by(RayActors(assignment, 1, 10**6), graph, store, journal=journal)
+
+
+@pytest.mark.slow
+def test_a_signal_saves_and_a_killed_leader_takes_its_actors_along(tmp_path, start):
+    process = start("saving", "saving", place="ray")
+    wait_for(lambda: len(counts(tmp_path)) == 2, 240)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    journal = tmp_path / "journal.jsonl"
+    assert {one["error"] for one in events(journal, "step interrupted")} == {"Interrupted"}
+    wait_for(lambda: not any(map(alive, workers(tmp_path))), 60)
+
+    saved = counts(tmp_path)
+    process = start("saving", "deaf", place="ray")
+    wait_for(lambda: len(started(tmp_path)) == 4, 240)
+    process.kill()
+    wait_for(lambda: not any(map(alive, workers(tmp_path))), 60)
+    assert events(journal, "counting")[-1]["start"] in saved
+    with Store(tmp_path / ".steps").for_myself():
+        pass

@@ -2,10 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -13,12 +10,11 @@ from retain.errors import RetainError
 from retain.execute import carry_out_by, ordered, processes
 from retain.execute.processes import GPUS, THREADS, Processes, threads_each, visible_gpus
 from retain.execute.worker import Assignment
-from retain.steps import Store, read_journal
+from retain.steps import Store
 from retain.steps.packed import pack
 from tests.execute import toys
+from tests.execute.led import alive, counts, events, started, wait_for, workers
 from tests.execute.toys import toy
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
@@ -28,10 +24,6 @@ def go(store, journal, heard):
         return carry_out_by(staff, graph, store, journal=journal, listener=heard, **more)
 
     return do
-
-
-def events(path, kind):
-    return [event for event in read_journal(path) if event["event"] == kind]
 
 
 def test_two_processes_share_the_steps_and_the_threads(go, store, monkeypatch):
@@ -103,50 +95,6 @@ def test_threads_and_gpus(monkeypatch, store):
 
 
 # ---------------------------------------------------------------- signals to the whole
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start the script, and wait until both its workers are in the middle of a step."""
-    running = []
-
-    def do(*kinds):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-        words = [sys.executable, "-m", "tests.execute.many_script", tmp_path, *kinds]
-        process = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE)
-        running.append(process)
-        return process
-
-    yield do
-    for process in running:
-        process.kill()
-        process.communicate()
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def started(folder):
-    return events(folder / "journal.jsonl", "step started")
-
-
-def workers(folder):
-    return {int(event["worker"].split()[1]) for event in started(folder)}
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def counts(folder):
-    return sorted(int(path.read_text()) for path in folder.glob(".steps/.partial/*/*/count"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
