@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle
 import random
 import signal
 import threading
@@ -18,8 +19,10 @@ from retain.api.where import Where, carry_out_where
 from retain.cli import main
 from retain.errors import RetainError
 from retain.estimate import Needs, make_plan
-from retain.execute import Quiet
+from retain.execute import Quiet, ordered
+from retain.pipeline.runners import Runners
 from retain.steps import Store, read_journal
+from retain.steps.packed import pack, unpack
 from tests.kills.project import content
 
 WRITES = {"method": "tree_generation", "num_tokens": 1200, "languages": ["ne"]}  # cannot be met
@@ -125,10 +128,23 @@ def test_an_arm_is_lost_as_in_one_process(values, tmp_path):
         assert {row["arm"] for row in csv.DictReader(file)} == {"none"}
 
 
+def test_what_does_the_steps_can_be_sent(values):
+    values["arms"] |= {
+        "writes": [{"method": "tree_generation", "num_tokens": 1000}],
+        "answers": [{"method": "generative_replay", "share": 0.1}],
+    }
+    prepared = prepare(values, (), Path("runs"), None)
+    runners = Runners(prepared.resolved, prepared.graph)
+
+    assert vars(pickle.loads(pickle.dumps(runners))) == vars(runners)
+    assert unpack(pack(ordered(prepared.graph.steps))) == ordered(prepared.graph.steps)
+
+
 def test_steps_need_what_the_plan_says(values, tmp_path):
     prepared = prepare(values, (), tmp_path / "runs", None)
     plan = make_plan(prepared.resolved, prepared.graph, prepared.store)
     needs = Needs(prepared.resolved, prepared.graph, prepared.store)
+    assert max(line.seconds for line in plan.lines) < plan.chain_seconds < 0.7 * plan.seconds
     for line in plan.lines:
         found = needs.memory_bytes(line.step)
         assert found >= line.memory_bytes

@@ -245,7 +245,8 @@ def show_plan(plan: Any) -> None:
     title = f"{len(rows)} steps, {new} of them new"
     out.print(table(title, columns, rows))
     out.print(
-        f"time {duration(plan.seconds)}, memory at most {size(plan.memory_bytes)} (saving takes "
+        f"time {duration(plan.seconds)}{_at_once(plan)}, "
+        f"memory at most {size(plan.memory_bytes)} (saving takes "
         f"{size(plan.copy_bytes)} more where memory is plenty), "
         f"disk {size(plan.final_disk_bytes)} when done, {size(plan.peak_disk_bytes)} at most"
     )
@@ -262,6 +263,13 @@ def show_plan(plan: Any) -> None:
         )
     for note in plan.notes:
         out.print(plain(note), markup=False)
+
+
+def _at_once(plan: Any) -> str:
+    """What several workers could save, where that is a tenth or more."""
+    if plan.chain_seconds > 0.9 * plan.seconds:
+        return ""
+    return f" (what waits for each other {duration(plan.chain_seconds)}, the rest by --jobs)"
 
 
 def show_full_size(plan: Any) -> None:

@@ -38,8 +38,10 @@ class Needs:
         from retain.model.facts import describe
         from retain.train.estimate import PROCESS_BYTES, training_memory_bytes
 
-        if step.kind in OF_DATA:
-            return int(PROCESS_BYTES)
+        if step.kind in OF_DATA or (step.kind == "judge" and "judge" not in step.files):
+            return int(PROCESS_BYTES)  # a judge behind a server takes none here
+        if step.kind == "judge":
+            return reading_bytes(describe(step.settings["model"]))
         row = self._rows.get(step)
         if step.kind == "train" and row is not None and row.mix is not None:
             is_written = self._known.store.finished(row.mix)

@@ -70,6 +70,15 @@ class Plan:
         return sum(line.seconds for line in self.lines)
 
     @property
+    def chain_seconds(self) -> float:
+        """Of the longest chain of steps that wait for each other: the least, with any workers."""
+        ends: dict[Step, float] = {}
+        for line in self.lines:
+            begins = max((ends.get(one, 0.0) for one in line.step.inputs.values()), default=0.0)
+            ends[line.step] = begins + line.seconds
+        return max(ends.values(), default=0.0)
+
+    @property
     def memory_bytes(self) -> int:
         """The most that one step takes."""
         return max((line.memory_bytes for line in self.lines), default=0)
