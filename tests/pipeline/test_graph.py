@@ -214,6 +214,9 @@ def test_row_0_of_a_4_bit_phase_is_the_4_bit_model(values):
     for task, step in row(found, "none", 0).evaluations.items():
         assert step.settings["quantisation"] == "nf4"
         assert step != row(plain, "none", 0).evaluations[task]
+    assert row(found, "none", 0).unquantised == row(plain, "none", 0).evaluations
+    assert not row(found, "none", 1).unquantised
+    assert not row(plain, "none", 0).unquantised
     later = graph(values, "phases.text.train.tuning=qlora", "phases.skill.train.tuning=full")
     assert row(later, "none", 0).evaluations == row(plain, "none", 0).evaluations
 

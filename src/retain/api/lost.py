@@ -131,7 +131,7 @@ def _lost(graph: Graph, failed: Collection[Step]) -> dict[str, tuple[Step, ...]]
 def _steps_of(row: Row) -> Iterator[Step]:
     """The steps whose results a row shows."""
     inside = [step for one in row.inside for step in one.values()]
-    inside += [step for one in row.draws.values() for step in one.values()]
+    inside += [step for one in (*row.draws.values(), row.unquantised) for step in one.values()]
     scored = (*row.evaluations.values(), *inside, *row.probes.values(), *row.judged.values())
     for step in (row.train, row.mix, row.model, *scored):
         if step is not None:

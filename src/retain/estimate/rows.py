@@ -33,7 +33,8 @@ def _as_row(one: Retune) -> Row:
 def _steps_of(row: Row) -> Iterator[Step]:
     corpora = [one for one in row.mix.inputs.values() if one.kind == SIFT] if row.mix else []
     written = [one.inputs["written"] for one in corpora]
-    inside = [step for one in (*row.inside, *row.draws.values()) for step in one.values()]
+    beside = (*row.inside, *row.draws.values(), row.unquantised)
+    inside = [step for one in beside for step in one.values()]
     for step in (row.train, row.model, *written, *row.evaluations.values(), *inside):
         if step is not None:
             yield step

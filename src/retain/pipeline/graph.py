@@ -38,6 +38,7 @@ class Row:
         probes: Name of a probe to the step that measures it.
         judged: Mode and task to the step in which a judge reads the answers.
         draws: Other examples in the prompt to what scores with them, by task.
+        unquantised: Of a row 0 with weights of 4 bits, what scores it without, by task.
     """
 
     variant: str
@@ -54,6 +55,7 @@ class Row:
     probes: Mapping[str, Step] = field(default_factory=dict)
     judged: Mapping[tuple[Mode, str], Step] = field(default_factory=dict)
     draws: Mapping[Shots, Mapping[str, Step]] = field(default_factory=dict)
+    unquantised: Mapping[str, Step] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _Builder:
         base = replace(base, probes=self.scores.probes(cell, None, None))
         base = replace(base, judged=self.scores.judgements(cell, "base", first, None))
         base = replace(base, draws=self.scores.draws(cell, "base", Weights(None)))
-        yield base
+        yield replace(base, unquantised=self.scores.unquantised(cell))
         model: Step | None = None
         memories: dict[str, Step] = {}
         checkpoints: dict[str, Step] = {}

@@ -19,10 +19,12 @@ class Weights(NamedTuple):
 
     Attributes:
         place: Of the checkpoint, counted from 1; 0 for the model that the step leaves.
+        unquantised: The base model in full precision, though the arm starts from 4 bits.
     """
 
     step: Step | None
     place: int = 0
+    unquantised: bool = False
 
 
 class ScoreSteps:
@@ -45,6 +47,12 @@ class ScoreSteps:
         for task in self.all.resolved.scored[cell.variant]:
             found[task] = self.evaluation(cell, name, weights, task, frozen)
         return found
+
+    def unquantised(self, cell: Cell) -> dict[str, Step]:
+        """What scores the base model in full precision, by task, where row 0 has 4 bits."""
+        if not self.all.of_base(cell):
+            return {}
+        return self.evaluations(cell, "base-unquantised", Weights(None, unquantised=True))
 
     def inside(
         self, cell: Cell, name: str, train: Step, frozen: Frozen | None
@@ -89,7 +97,7 @@ class ScoreSteps:
             "precision": self.all.resolved.precision("auto"),
             **shots.settings,
         }
-        if model is None:
+        if model is None and not weights.unquantised:
             settings |= self.all.of_base(cell)
         inputs: dict[str, Step] = {}
         if model is not None:

@@ -24,6 +24,7 @@ from retain.report.facts import (
 )
 from retain.report.moving import moving_of
 from retain.report.results import Arm, Results, Variant
+from retain.report.rounding import rounding
 from retain.report.scores import (
     Checkpoint,
     InsideScore,
@@ -110,6 +111,7 @@ def collect(
         notes=(
             *_origins(resolved),
             *_trials(resolved),
+            *rounding(graph, store),
             *_notes(graph, records),
             *unlike(records),
         ),
