@@ -32,8 +32,9 @@ VIEWS: dict[str, dict[str, Any]] = {
 OPEN_ALL = "document.querySelectorAll('details').forEach(one => { one.open = true })"
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 WIDE_TAGS = """[...document.body.querySelectorAll('*')]
-  .filter(one => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.scroll, pre'))
-  .slice(0, 3).map(one => one.tagName + '.' + one.className)"""
+  .filter(one => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1 &&
+    !one.closest('.scroll'))
+  .slice(0, 3).map(one => one.tagName + ' ' + one.textContent.slice(0, 40))"""
 
 
 def faults(browser: Browser, report: Path, shots: Path | None, name: str) -> Iterator[str]:
