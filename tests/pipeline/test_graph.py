@@ -478,6 +478,7 @@ def test_a_judge_that_runs_here_is_among_the_files(values, tiny_model_folder):
         ({"address": "https://me:secret@example.org/v1"}, "a key belongs into RETAIN_JUDGE"),
         ({"options": {"stream": True}}, "options.stream: is set by the judge itself"),
         ({"rubric": {}, "pairwise": False}, "nothing is asked"),
+        ({"options": {"seed": 1}}, "options.seed: without an address, known are max_tokens"),
     ],
 )
 def test_a_judge_that_cannot_be_is_refused(values, judge, told):

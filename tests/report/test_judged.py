@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from retain.report.analysis import analyse, choose_arms
-from retain.report.facts import Judged, Verdicts
+from retain.report.facts import Judged, Said, Verdicts
 from retain.report.judged import judge_part, judged_rows
 from retain.report.page import render
 from retain.report.scorebook import ScoreBook
@@ -29,6 +29,7 @@ def judged(mode, arm, seed, phase_index, values, judge=EVIL):
         found={str(n): Verdicts(f"item {n}", one) for n, one in enumerate(values)},
         num_unreadable=1,
         num_cut=0,
+        said={str(n): Said(EVIL, f"{EVIL} {n}", EVIL, (f"{EVIL} because",)) for n in range(2)},
     )
 
 
@@ -90,18 +91,20 @@ def test_points_change_on_the_items_that_both_have():
 
 
 def test_the_page_names_the_habit_and_runs_nothing():
-    several = [judged("pairwise", arm.name, 0, 2, [HABIT] * 20) for arm in ARMS]
+    several = [judged("pairwise", arm.name, 0, 2, [LOST] + [HABIT] * 20) for arm in ARMS]
     several += [judged("rubric", arm.name, 0, p, [{EVIL: 4}] * 20) for arm in ARMS for p in (0, 2)]
     found = replace(make_results(num_items=40), judged=tuple(several))
     part = judge_part(found, ScoreBook(found.of_role("report"), "default"))
     assert "takes what it is shown first" in part.habit
-    assert [line.preferred for line in part.pairs] == ["0.500"] * len(ARMS)
+    assert [line.preferred for line in part.pairs] == ["0.476"] * len(ARMS)
+    assert [len(worse) for _, _, worse in part.worse] == [1] * len(ARMS)
     reader = Reader(render(analyse(found, choose_arms(found))))
     assert not reader.live
     assert not reader.faults
     text = " ".join(reader.text)
     assert "What a judge says of the answers" in text
     assert "have no verdict that could be read" in text
+    assert f"{EVIL} because" in text
 
 
 def test_what_is_shared_names_a_judge_only_if_anyone_may_know_it():
@@ -110,3 +113,4 @@ def test_what_is_shared_names_a_judge_only_if_anyone_may_know_it():
         one = judged("pairwise", "none", 0, 2, [WON] * 9, judge)
         [kept] = shareable(replace(found, judged=(one,)), lambda reference: False).judged
         assert kept.judge == shown
+        assert not kept.said

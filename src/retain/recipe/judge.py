@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from retain.evaluate.judge import NOT_OPTIONS, OPTIONS, RUBRIC, Mode
+from retain.evaluate.judge import HERE_OPTIONS, NOT_OPTIONS, OPTIONS, RUBRIC, Mode
 from retain.recipe.faults import Fault, refuse
 from retain.recipe.train import Flag, Name, Part, Text, Whole
 
@@ -57,6 +57,10 @@ class Judge(Part):
             refuse([Fault(("rubric",), "is empty and pairwise is false: nothing is asked")])
         if wrong := [name for name in NOT_OPTIONS if name in self.options]:
             refuse([Fault(("options", wrong[0]), "is set by the judge itself; leave it out")])
+        foreign = [name for name in self.options if name not in HERE_OPTIONS]
+        if self.address is None and foreign:
+            known = ", ".join(HERE_OPTIONS)
+            refuse([Fault(("options", foreign[0]), f"without an address, known are {known}")])
         if self.address is not None and (fault := _address_fault(self.address)):
             refuse([Fault(("address",), fault)])
         return self

@@ -1,7 +1,7 @@
 """What finished steps say beside scores: probes, verdicts of a judge, brief retunes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from retain.evaluate.probes import PROBE
 from retain.evaluate.shots import Shots
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.recovery_steps import Retune
-from retain.report.facts import Judged, ProbeFacts, Retuned, Verdicts
+from retain.report.facts import Judged, ProbeFacts, Retuned, Said, Verdicts
 from retain.report.scores import Checkpoint, ItemKey, Items, ScoreRow
 from retain.report.stored_items import stored_items
 from retain.steps.store import Store
@@ -43,7 +43,12 @@ def judged(graph: Graph, store: Store) -> Iterator[Judged]:
                 },
                 num_unreadable=content["num_unreadable"],
                 num_cut=content["num_cut"],
+                said={one["item"]: _said(one) for one in content["items"]},
             )
+
+
+def _said(one: Mapping[str, Any]) -> Said:
+    return Said(one["asked"], one["answer"], one["rival"] or "", tuple(one["said"]))
 
 
 def retuned(graph: Graph, store: Store) -> Iterator[Retuned]:

@@ -1,7 +1,7 @@
 """How a run came about: curves, what moved, samples, corpora, costs, data, probes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from retain.report.scores import Checkpoint, Items, ScoreRow
@@ -187,6 +187,20 @@ class Verdicts(NamedTuple):
     values: Mapping[str, int]
 
 
+class Said(NamedTuple):
+    """What a judge was shown of one item and said of it; all texts are hostile.
+
+    Attributes:
+        rival: The base model's answer; empty where points were asked for.
+        reasons: In both orders, the answer shown first and second; one text for points.
+    """
+
+    asked: str
+    answer: str
+    rival: str
+    reasons: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """What a judge found of one checkpoint's answers to one task.
@@ -197,6 +211,7 @@ class Judged:
         found: Hash of a `report` item to its verdicts.
         num_unreadable: Answers without a verdict that could be read.
         num_cut: Answers whose question is not kept whole.
+        said: Hash of an item to what was said of it.
     """
 
     checkpoint: Checkpoint
@@ -207,6 +222,7 @@ class Judged:
     found: Mapping[str, Verdicts]
     num_unreadable: int
     num_cut: int
+    said: Mapping[str, Said] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,10 @@ from retain.measure.statistics import (
     resampled_scores,
 )
 from retain.report.by_seed import Figures, Found, Kind, Place, figure_rows, over_seeds
-from retain.report.facts import Judged
+from retain.report.facts import Judged, Said
 from retain.report.results import Arm, Results
 from retain.report.scorebook import Floats, ScoreBook, figure, interval
+from retain.report.scores import Checkpoint
 from retain.report.tables import MeasureRow
 from retain.report.text import ends, number, signed, task_name
 
@@ -30,6 +31,7 @@ PREFERENCE, AGREEMENT, BIAS = "judge_preference", "judge_order_agreement", "judg
 BETTER, WORSE = "judge_better", "judge_worse"
 POINTS, CHANGE = "judge_points", "judge_points_change"
 NOTHING = number(None)
+MOST_WORSE = 5
 
 
 def judged_figures(results: Results) -> Figures:
@@ -164,6 +166,14 @@ class PointLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worse:
+    """An answer that the judge found worse than the base model's; all texts are hostile."""
+
+    task: str
+    said: Said
+
+
+@dataclass(frozen=True, kw_only=True)
 class JudgePart:
     """All that is said of one variant after the last phase.
 
@@ -171,6 +181,7 @@ class JudgePart:
         judge: Its name.
         habit: A sentence on its preference for a place; empty where it shows none.
         left_out: A sentence on answers without a verdict; empty where there are none.
+        worse: Arms, their places and the answers found worst beside the base model's, first seed.
     """
 
     judge: str
@@ -179,6 +190,7 @@ class JudgePart:
     arms: tuple[tuple[Arm, int], ...]
     habit: str
     left_out: str
+    worse: tuple[tuple[Arm, int, tuple[Worse, ...]], ...]
 
 
 def judge_part(results: Results, book: ScoreBook) -> JudgePart | None:
@@ -207,7 +219,25 @@ def judge_part(results: Results, book: ScoreBook) -> JudgePart | None:
         arms=tuple((arm, place) for place, arm in enumerate(book.arms)),
         habit=_habit(known),
         left_out=" ".join(told),
+        worse=tuple(
+            (arm, place, found)
+            for place, arm in enumerate(book.arms)
+            if (found := tuple(_worse(here, book, arm.name)))
+        ),
     )
+
+
+def _worse(judged: Sequence[Judged], book: ScoreBook, arm: str) -> Iterator[Worse]:
+    """The answers of one arm that lost in both orders, at most `MOST_WORSE`."""
+    end = Checkpoint(book.variant.name, arm, book.seeds[0], book.num_phases)
+    listed = [one for one in judged if one.checkpoint == end and one.mode == "pairwise"]
+    lost = [
+        Worse(task=task_name(one.task), said=one.said[item])
+        for one in listed
+        for item, verdicts in sorted(one.found.items())
+        if (verdicts.values["first"], verdicts.values["second"]) == (-1, 1) and item in one.said
+    ]
+    yield from lost[:MOST_WORSE]
 
 
 Known = Mapping[tuple[Place, Kind], Found]

@@ -63,7 +63,9 @@ def shareable(results: Results, is_public: Callable[[str], bool]) -> Results:
         probes=tuple(
             replace(one, content=_recipe(one.content, "", shown)) for one in results.probes
         ),
-        judged=tuple(replace(one, judge=_recipe(one.judge, "", shown)) for one in results.judged),
+        judged=tuple(
+            replace(one, judge=_recipe(one.judge, "", shown), said={}) for one in results.judged
+        ),
         questions={},
         answers={},
         corpora=tuple(replace(one, samples=(), removed_samples=()) for one in results.corpora),

@@ -106,6 +106,8 @@ def test_pairs_are_shown_in_both_orders(made):
         *[{"first": 1, "second": -1, "alike": 0}] * 9,
     ]
     assert found["items"][1]["said"] == ["Verdict: A", "Verdict: B"]
+    assert found["items"][1]["asked"].startswith("what is")
+    assert (found["items"][1]["answer"][:4], found["items"][1]["rival"][:3]) == ("good", "bad")
     shown = server.seen[0][2]["messages"][0]["content"]
     assert "what is" in shown
     assert "it is" in shown

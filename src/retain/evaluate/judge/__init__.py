@@ -24,5 +24,8 @@ RUBRIC = {
 OPTIONS = {"temperature": 0, "max_tokens": 256}
 """Of each request, where the recipe names no others."""
 
+HERE_OPTIONS = ("max_tokens", "temperature", "top_p", "top_k")
+"""Those of a judge in this process."""
+
 NOT_OPTIONS = ("model", "messages", "stream", "n", "tools", "functions")
 """What a request says by itself, or what an answer could then not be read by."""

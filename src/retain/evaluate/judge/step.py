@@ -2,8 +2,9 @@
 
 Inputs: ``answers`` (the evaluation that wrote them); ``rival`` (the base model's, in mode
 ``pairwise``); ``data`` (a phase's data step, for a phase task).
-Output: ``judged.json``: ``items`` with what was found of each and what the judge said, and the
-numbers of answers that were left out. Every answer of the judge is kept as it comes.
+Output: ``judged.json``: ``items`` with what was asked and answered, what was found of each and what
+the judge said; and the numbers of answers that were left out. Every answer of the judge is kept as
+it comes.
 """
 
 import json
@@ -29,6 +30,8 @@ from retain.steps.work import Work
 
 MOST_SAID = 2000
 """Characters kept of what the judge says of one answer."""
+MOST_SHOWN = 500
+"""Characters of a question and of an answer that are kept for the report."""
 LEAST_READABLE = 0.5
 WAKE_SECONDS = 0.2
 
@@ -140,13 +143,13 @@ def _compared(
     found = []
     for one, rival in pairs:
         if one.answer.strip() == rival.strip():
-            found.append(_row(one, {"first": 0, "second": 0, "alike": 1}, []))
+            found.append(_row(one, {"first": 0, "second": 0, "alike": 1}, [], rival))
             continue
         both = [next(said), next(said)]
         first, second = (one.value for one in both)
         known = first is not None and second is not None
         verdicts = {"first": first, "second": second, "alike": 0} if known else None
-        found.append(_row(one, verdicts, both))
+        found.append(_row(one, verdicts, both, rival))
     return found
 
 
@@ -195,8 +198,13 @@ def _said(
     return found
 
 
-def _row(one: Written, found: Mapping[str, int] | None, said: Sequence[_Said]) -> dict[str, Any]:
+def _row(
+    one: Written, found: Mapping[str, int] | None, said: Sequence[_Said], rival: str | None = None
+) -> dict[str, Any]:
     return {
+        "asked": one.asked.text[-MOST_SHOWN:],
+        "answer": one.answer[:MOST_SHOWN],
+        "rival": None if rival is None else rival[:MOST_SHOWN],
         "item": one.item,
         "source_item": one.source_item,
         "found": None if found is None else dict(found),
