@@ -19,6 +19,7 @@ from retain.data.interface import SHAPES, definitions
 from retain.data.passages import passages, samples
 from retain.embedded import (
     Entry,
+    Member,
     Package,
     Progress,
     lookup,
@@ -75,15 +76,32 @@ def load_embedded(name: str, *, progress: Progress | None = None) -> list[Row]:
     entry = lookup(name)
     if entry.kind != "data":
         raise EmbeddedError(f"embedded:{name} is a model, not data; give it as `model:`")
-    files = read_entry(entry, progress=progress)
-    rows = _distinct(READERS[entry.reader](entry, files))
-    for package in available(entry.debian)[0]:
-        rows = _distinct([*rows, *_debian_rows(package, progress)])
     if entry.reader in SHAPES:
-        rows = _distinct(SHAPES[entry.reader](rows))
+        rows = _distinct(SHAPES[entry.reader](_shared(entry, tuple(available(entry.debian)[0]))))
+    else:
+        rows = _all_rows(entry, available(entry.debian)[0], progress)
     if not rows:
         raise EmbeddedError(f"embedded:{name}: the package holds no row that can be used")
     return rows
+
+
+def _all_rows(
+    entry: Entry, debian: Iterable[Package], progress: Progress | None = None
+) -> list[Row]:
+    rows = _distinct(READERS[entry.reader](entry, read_entry(entry, progress=progress)))
+    for package in debian:
+        rows = _distinct([*rows, *_debian_rows(package, progress)])
+    return rows
+
+
+_kept: dict[tuple[tuple[Member, ...], tuple[Package, ...]], list[Row]] = {}
+
+
+def _shared(entry: Entry, debian: tuple[Package, ...]) -> list[Row]:
+    """The rows that several sets are made of, read once: a recipe often has four of them."""
+    if (key := (entry.members, debian)) not in _kept:
+        _kept[key] = _all_rows(entry, debian)
+    return _kept[key]
 
 
 def embedded_facts(name: str) -> dict[str, Any]:

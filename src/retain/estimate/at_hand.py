@@ -7,13 +7,13 @@ from pathlib import Path
 from retain.data import hub
 from retain.data.places import HUB
 from retain.data.sources import EMBEDDED, load
-from retain.embedded import cache_dir, lookup
+from retain.embedded import TABLE, cache_dir, lookup
 from retain.estimate import recorded
 from retain.estimate.recorded import DataSize
 from retain.methods.given import Source
 from retain.model.facts import Facts, describe_folder
 from retain.model.layers import Place
-from retain.model.reference import cached_config, config_folder, folder, kind
+from retain.model.reference import HUB_ID, cached_config, config_folder, folder
 from retain.recipe import Cell, Recipe, expand
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -50,15 +50,20 @@ def sources_of(cell: Cell) -> Iterator[Source]:
 
 
 def has_model(cell: Cell) -> bool:
-    """Whether the configuration of a cell's base model is here."""
+    """Whether the configuration of a cell's base model is here; so is said of what is no hub id."""
     reference, revision = cell.recipe.model, cell.recipe.revision
-    return kind(reference) != "hub" or cached_config(reference, revision) is not None
+    path = Path(reference).expanduser()
+    if path.exists() or path.suffix == ".gguf" or HUB_ID.fullmatch(reference) is None:
+        return True
+    return cached_config(reference, revision) is not None
 
 
 def has_data(source: Source) -> bool:
     """Whether a source is here; of an embedded one, whether its packages were fetched."""
     name = source.source.partition("#")[0]
     if name.startswith(EMBEDDED):
+        if name.removeprefix(EMBEDDED) not in TABLE:
+            return True  # whoever opens it says what is wrong
         packages = lookup(name.removeprefix(EMBEDDED)).packages
         return all((cache_dir() / "packages" / one.file).exists() for one in packages)
     if Path(name).expanduser().exists():
