@@ -34,6 +34,9 @@ def stand_in(name, model, *, arms=None, variants=None, encoder_model=None):
         "limit": 6,
         "compat": None,
         "probes": [],
+        "judge": None,
+        "recovery": [],
+        "fewshot_control": False,
     }
     for phase in values["phases"]:
         _shorten(phase)

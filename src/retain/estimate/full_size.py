@@ -224,6 +224,9 @@ class _Maker:
         """Time of one device to score one checkpoint on every task at every number of shots."""
         evaluate = cell.recipe.evaluate
         num_draws = 1 + len(evaluate.further_shots)
+        beside = ("judge", "probes", "during_phase")
+        for uncounted in (name for name in beside if getattr(evaluate, name)):
+            self.notes.setdefault(f"evaluate.{uncounted}: not in the hours.")
         seconds = 0.0
         if evaluate.recovery:
             told = ", ".join(one.task for one in evaluate.recovery)
