@@ -10,7 +10,7 @@ from tests.test_end_to_end import WORDS
 
 NUM_ROWS = 60
 COLUMN = re.compile(r"\{([^{}]*)\}")
-SHORT = {"max_steps": 2, "batch_size": 4, "max_length": 64, "precision": "fp32"}
+SHORT = {"max_steps": 2, "batch_size": 4, "max_length": 128, "precision": "fp32"}
 DROPPED = ("num_train_epochs", "batch_tokens", "warmup_steps", "save_steps")
 
 
@@ -91,6 +91,8 @@ def _arm(arm):
 
 def _method(method):
     made = dict(method)
+    if made.get("share"):
+        made["share"] = 0.25  # a tenth of eight examples is none
     for key in ("past", "general"):
         if made.get(key):
             made[key] = {"data": [_rows(one, "sft") for one in made[key]["data"]], "name": "old"}
@@ -132,9 +134,7 @@ def _written(stem, columns):
     draw = random.Random(str(path))
     rows = []
     for number in range(NUM_ROWS):
-        row = {
-            name: f"{stem} {name} {' '.join(draw.choices(WORDS, k=6))} {number}" for name in columns
-        }
+        row = {name: f"{name} {' '.join(draw.choices(WORDS, k=3))} {number}" for name in columns}
         if "choices" in columns:
             row |= {"choices": [f"yes {number}", f"no {number}"], "answer": number % 2}
         if "label" in columns:
