@@ -37,6 +37,7 @@ def stand_in(name, model, *, arms=None, variants=None, encoder_model=None):
         "judge": None,
         "recovery": [],
         "fewshot_control": False,
+        "fewshot_draws": 1,
     }
     for phase in values["phases"]:
         _shorten(phase)
