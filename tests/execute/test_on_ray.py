@@ -190,7 +190,7 @@ def test_a_cluster_says_what_is_missing_or_unlike(cluster, store, journal, monke
 @pytest.mark.slow
 def test_a_signal_saves_and_a_killed_leader_takes_its_actors_along(tmp_path, start):
     process = start("saving", "saving", place="ray")
-    wait_for(lambda: len(counts(tmp_path)) == 2, 240)
+    wait_for(lambda: process.poll() or len(counts(tmp_path)) == 2, 240)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     journal = tmp_path / "journal.jsonl"
@@ -199,9 +199,21 @@ def test_a_signal_saves_and_a_killed_leader_takes_its_actors_along(tmp_path, sta
 
     saved = counts(tmp_path)
     process = start("saving", "deaf", place="ray")
-    wait_for(lambda: len(started(tmp_path)) == 4, 240)
+    wait_for(lambda: process.poll() or len(started(tmp_path)) == 4, 240)
     process.kill()
     wait_for(lambda: not any(map(alive, workers(tmp_path))), 60)
     assert events(journal, "counting")[-1]["start"] in saved
     with Store(tmp_path / ".steps").for_myself():
         pass
+
+
+def test_a_cluster_that_cannot_be_started_here_is_told(monkeypatch):
+    class Ray:
+        def init(self, **settings):
+            raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RetainError, match=r"could be started .*: .*timed out.*--jobs N"):
+        on_ray._connect(Ray())
+    assert signal.getsignal(signal.SIGTERM) == before

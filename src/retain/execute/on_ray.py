@@ -247,11 +247,13 @@ def _connect(ray: Any) -> None:
         else:
             _check_reached(address)
             ray.init(address=address, logging_level="warning")
-    except (OSError, RuntimeError, ValueError) as error:  # ConnectionError, wrong versions, names
-        where = f"of {ADDRESS}={address}" if address else "on this machine"
+    except Exception as error:  # Ray raises ConnectionError, RuntimeError and plain Exception
+        where, advice = "could be started on this machine", "`--jobs N` needs none"
+        if address:
+            where = f"of {ADDRESS}={address}"
+            advice = f"see that it runs (`ray status`), or unset {ADDRESS} to have one started here"
         raise RetainError(
-            f"--on ray: no Ray cluster {where}: {error}. See that it runs (`ray status`), or unset "
-            f"{ADDRESS} to have one started here."
+            f"--on ray: no Ray cluster {where}: {str(error).rstrip('.')}; {advice}."
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
