@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from retain.measure.statistics import UNKNOWN
 from retain.report.analysis import analyse, choose_arms
 from retain.report.curves import Line, curve_lines, loss_plot
 from retain.report.facts import Curve
 from retain.report.figures import draw_figures
 from retain.report.heat import blocks, heat_maps
 from retain.report.plane_drawing import plane
-from retain.report.planes import panels
+from retain.report.planes import Point, panels
 from retain.report.results import Arm
 from retain.report.scores import Checkpoint
 from retain.report.svg import Scale, element, padded, tick_labels, ticks
@@ -63,6 +64,21 @@ def test_less_lost_is_drawn_higher(book):
     assert places["1"][1] < places["0"][1]
     assert places["1"][0] < places["0"][0]
     assert "none: learnt 1.000, lost 0.2" in drawing
+
+
+@pytest.mark.parametrize(("left", "anchor"), [(0.0, "end"), (0.4, "start")])
+def test_what_the_line_at_zero_means_stands_where_no_mark_is(book, left, anchor):
+    ends = [(0.0, left), (1.0, 0.5)]
+    points = tuple(
+        Point(
+            arm=arm, place=0, learnt=learnt, learnt_interval=UNKNOWN, lost=lost,
+            lost_interval=UNKNOWN,
+        )
+        for arm, (learnt, lost) in zip(ARMS, ends, strict=False)
+    )  # fmt: skip
+    drawn = str(plane(replace(panels(book)[0], points=points, paths=()), "x"))
+    note = drawn.partition(">nothing lost<")[0].rpartition("<text")[2]
+    assert f'text-anchor="{anchor}"' in note
 
 
 def test_shared_phases_are_told_once(book):

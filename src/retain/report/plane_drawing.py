@@ -25,6 +25,11 @@ _LABEL_PLACES = (
     *((0, -11, "middle"), (0, 19, "middle"), (22, 4, "start"), (-22, 4, "end")),
 )
 _CHARACTER_WIDTH, _LINE_HEIGHT = 6.3, 12.0
+_NOTE = "nothing lost"
+_NOTE_PLACES = (
+    *((LEFT + 4, -4, "start"), (WIDTH - RIGHT - 4, -4, "end")),
+    *((LEFT + 4, 13, "start"), (WIDTH - RIGHT - 4, 13, "end")),
+)
 
 
 def plane(panel: Panel, identity: str) -> Markup:
@@ -52,19 +57,12 @@ def plane(panel: Panel, identity: str) -> Markup:
         f"{panel.title}: learnt against forgotten",
         told,
         axes(x_scale, y_scale, panel.learnt_label, "lost"),
-        _zero_line(x_scale, y_scale),
+        element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y_scale(0), y2=y_scale(0), class_="zero"),
         *(_curve(points, x_scale, y_scale) for points in panel.curves),
         *(_path(points, x_scale, y_scale) for points in panel.paths),
         *(_drawn_point(point, x_scale, y_scale) for point in points),
-        *_labels(points, x_scale, y_scale),
+        *_words(points, x_scale, y_scale),
     )
-
-
-def _zero_line(x_scale: Scale, y_scale: Scale) -> Markup:
-    y = y_scale(0.0)
-    line = element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="zero")
-    note = element("text", "nothing lost", x=LEFT + 4, y=y - 4, text_anchor="start", class_="note")
-    return group([line, note])
 
 
 def _curve(points: Sequence[Point], x_scale: Scale, y_scale: Scale) -> Markup:
@@ -99,11 +97,21 @@ def _drawn_point(point: Point, x_scale: Scale, y_scale: Scale) -> Markup:
     return element("g", *drawn)
 
 
-def _labels(points: Sequence[Point], x_scale: Scale, y_scale: Scale) -> list[Markup]:
-    """Names beside their marks where there is room; the legend has them all."""
+def _words(points: Sequence[Point], x_scale: Scale, y_scale: Scale) -> list[Markup]:
+    """What the line at 0 means, and names beside their marks: each where there is room.
+
+    The legend has all names.
+    """
     marks = [(x_scale(p.learnt), y_scale(p.lost)) for p in points]
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in marks]
     drawn = []
+    for across, down, anchor in _NOTE_PLACES:
+        box = _box(_NOTE, across, y_scale(0) + down, anchor)
+        if not any(_overlap(box, other) for other in taken):
+            taken.append(box)
+            place = {"x": across, "y": y_scale(0) + down, "text_anchor": anchor}
+            drawn.append(element("text", _NOTE, **place, class_="note"))
+            break
     for point, (x, y) in zip(points, marks, strict=True):
         name = visible(point.arm.name)
         for right, down, anchor in _LABEL_PLACES:
