@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from retain.data.example import Example, Message
+from retain.data.example import Example, Message, last_assistant
 from retain.data.fault import BadRow
 from retain.data.formats import convert, other_side, recognise
 from retain.errors import DataError
@@ -232,3 +232,39 @@ def test_what_cannot_be_the_other_side(row, message):
     example = convert(row, recognise(row), "mine")
     with pytest.raises(BadRow, match=message):
         other_side(row, "english", example)
+
+
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        ({"prompt": "who?"}, [("user", "who?")]),
+        (
+            {"prompt": [ASKED, SAID, ASKED]},
+            [("user", "who?"), ("assistant", "the cat"), ("user", "who?")],
+        ),
+        ({"instruction": "Translate.", "input": "who?"}, [("user", "Translate.\n\nwho?")]),
+        ({"question": "who?", "label": "3"}, [("user", "who?")]),
+        (
+            {"messages": [{"role": "system", "content": "Short."}, ASKED]},
+            [("system", "Short."), ("user", "who?")],
+        ),
+        ({"messages": [ASKED, SAID]}, [("user", "who?")]),
+        ({"prompt": "who?", "completion": "the cat"}, [("user", "who?")]),
+        ({"instruction": "who?", "output": "the cat", "text": "all of it"}, [("user", "who?")]),
+    ],
+)
+def test_a_prompt_needs_no_answer(row, asked):
+    example = convert(row, recognise(row, "prompts"), "here")
+    assert spoken(example)[: last_assistant(example.messages)] == asked
+
+
+def test_prompts_are_asked_for_and_teach_nothing():
+    with pytest.raises(DataError, match="fit no known format"):
+        recognise({"prompt": "who?"})
+    example = convert({"prompt": "who?"}, "prompts", "here")
+    assert not any(m.get("train", True) for m in example.messages if m["role"] == "assistant")
+    assert convert({"text": "A text."}, "prompts", "here").text == "A text."
+    with pytest.raises(BadRow, match="stands in one of prompt, instruction, question, messages"):
+        convert({"reply": "the cat"}, "prompts", "here")
+    with pytest.raises(BadRow, match="has no text"):
+        convert({"prompt": " "}, "prompts", "here")

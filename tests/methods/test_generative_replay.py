@@ -88,3 +88,12 @@ def test_corpora_replace_each_other_or_share_alike():
 def test_values_that_cannot_be(options, message):
     with pytest.raises(RecipeError, match=message):
         load("generative_replay", options)
+
+
+def test_a_file_of_prompts_may_hold_prompts_alone():
+    def formats(prompts):
+        return [one.format for [one] in GenerativeReplay(prompts=prompts).data().values()]
+
+    assert formats("questions.jsonl") == formats("owner/questions") == ["prompts"]
+    assert formats("embedded:openbookqa") == [None]
+    assert formats("past") == formats("new") == []

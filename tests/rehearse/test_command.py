@@ -10,6 +10,7 @@ from retain.cli import main
 from retain.errors import Interrupted, RetainError
 from retain.model import cache
 from retain.rehearse import grow
+from retain.rehearse.log import Text
 from retain.rehearse.pen import ModelPen
 
 
@@ -140,3 +141,23 @@ def test_what_gives_an_item_away_is_left_out_and_not_counted(
     num_tokens = sum(json.loads(line)["num_tokens"] for line in left)
     assert f"few.jsonl: 8 documents, {num_tokens} tokens" in text
     assert "evaluated items: 1" in text
+
+
+def test_prompts_need_no_answers(tmp_path, tiny_model_folder, monkeypatch):
+    def write(pen, asked, check_stop):
+        return [Text(f"It is {key}.", 4, finished=True) for key, _ in asked]
+
+    monkeypatch.setattr(ModelPen, "write", write)
+    rows = [{"prompt": f"what is {number} and one?"} for number in range(5)]
+    rows.append({"messages": [{"role": "user", "content": "what is the sea?"}]})
+    asked = tmp_path / "questions.jsonl"
+    asked.write_text("\n".join(map(json.dumps, rows)))
+    output = tmp_path / "answers.jsonl"
+    values = [f"prompts={asked}", "num_documents=6"]
+    api.rehearse(str(tiny_model_folder), "generative_replay", values, output=output)
+    lines = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    questions = [f"what is {number} and one?" for number in range(5)]
+    assert sorted(line["messages"][0]["content"] for line in lines) == [
+        *questions, "what is the sea?",
+    ]  # fmt: skip
+    assert all(line["messages"][1]["content"].startswith("It is") for line in lines)

@@ -89,3 +89,12 @@ def test_nothing_is_said_of_nothing():
 def test_depths_must_fit():
     with pytest.raises(ValueError, match="argument"):
         report(["a"], [])
+
+
+def test_what_is_said_everywhere_is_no_topic():
+    said = ["the river is long", "the bread is warm"]
+    texts = [f"{said[n % 2]} and {n}" for n in range(60)]
+    topics = report(texts, [1 + n % 2 for n in range(60)])["topics"]
+    assert topics == {1: [], 2: []}  # half of all texts say so
+    few = [*texts, *["kettles whistle at noon"] * 5]
+    assert report(few, [1] * 60 + [2] * 5)["topics"][2] == ["at", "kettles", "noon", "whistle"]

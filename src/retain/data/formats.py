@@ -9,11 +9,15 @@ sharegpt       ``conversations``: list of {from, value}
 choices        ``question`` + ``choices`` + ``answer`` (index, letter or text), perhaps ``context``
 =============  ===============================================================================
 
+``prompts`` is never recognised and has to be asked for: a row of any other format, or one with the
+asking side alone (``prompt``, ``instruction``, ``question``, or ``messages`` that end with the
+user's). Nothing of it can be trained on.
+
 Every row may also have ``item``, ``split``, ``label`` and ``license``; other columns are left
 alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from retain.data.example import Example, Message
@@ -21,6 +25,9 @@ from retain.data.fault import BadRow
 from retain.errors import DataError, did_you_mean
 
 Values = Mapping[str, Any]
+PROMPTS = "prompts"
+ASKING = ("prompt", "instruction", "question")
+"""Columns that hold a prompt, the first that is there."""
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SHAREGPT_ROLES = {
     "system": "system",
@@ -49,7 +56,7 @@ def recognise(columns: Iterable[str], format: str | None = None) -> str:
             raise DataError(did_you_mean("format", format, list(FORMATS)))
         return format
     got = set(columns)
-    fits = [name for name, (required, _) in FORMATS.items() if got.issuperset(required)]
+    fits = [name for name, required in _by_columns() if got.issuperset(required)]
     if len(fits) == 1:
         return fits[0]
     listed = ", ".join(sorted(got)) or "none"
@@ -58,11 +65,16 @@ def recognise(columns: Iterable[str], format: str | None = None) -> str:
             f"the columns ({listed}) fit several formats: {', '.join(fits)}; "
             f"say which, such as `format: {fits[0]}`"
         )
-    known = "; ".join(f"{name}: {' + '.join(required)}" for name, (required, _) in FORMATS.items())
+    known = "; ".join(f"{name}: {' + '.join(required)}" for name, required in _by_columns())
     raise DataError(
         f"the columns ({listed}) fit no known format. Known: {known}. "
         "In a recipe, `columns: {prompt: NAME, completion: NAME}` says what yours are called"
     )
+
+
+def _by_columns() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The formats that columns tell, and which."""
+    return ((name, required) for name, (required, _) in FORMATS.items() if name != PROMPTS)
 
 
 def renamed(values: Values, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -292,6 +304,35 @@ def _from_sharegpt(values: Values) -> dict[str, Any]:
     return _dialogue(_messages({"conversations": turns}, "conversations"))
 
 
+# ---------------------------------------------------------------- prompts alone
+
+
+def _from_prompts(values: Values) -> dict[str, Any]:
+    """A prompt behind which nothing stands: an answer without text, which is not trained."""
+    present = {name for name, value in values.items() if value is not None}
+    whole = (
+        name for name, required in _by_columns() if len(required) > 1 and present >= {*required}
+    )
+    if (format := next(whole, None)) is not None:
+        return FORMATS[format][1](values)
+    column = next((name for name in ("messages", *ASKING, "text") if name in present), None)
+    if column is None:
+        there = ", ".join(sorted(present)) or "none"
+        wanted = ", ".join((*ASKING, "messages"))
+        raise BadRow("missing column", f"a prompt stands in one of {wanted}; columns: {there}")
+    if column == "text":
+        return _from_text(values)
+    if isinstance(values[column], list | tuple):
+        asked = _messages(values, column)
+    else:
+        given = _optional(values, "input").strip() if column == "instruction" else ""
+        text = "\n\n".join(filter(None, (_string(values, column), given)))
+        asked = [Message(role="user", content=text)]
+    if asked[-1]["role"] == "assistant":
+        return _dialogue(asked)
+    return {"messages": (*asked, Message(role="assistant", content="", train=False))}
+
+
 # ---------------------------------------------------------------- choices
 
 
@@ -357,4 +398,5 @@ FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Values], dict[str, Any]]]] =
     "alpaca": (("instruction", "output"), _from_alpaca),
     "sharegpt": (("conversations",), _from_sharegpt),
     "choices": (("question", "choices", "answer"), _from_choices),
+    PROMPTS: ((), _from_prompts),
 }

@@ -13,6 +13,7 @@ from random import Random
 from typing import Literal
 
 from retain.data.example import Example, last_assistant
+from retain.data.formats import PROMPTS
 from retain.errors import DataError
 from retain.measure.language import language_of
 from retain.methods.base import Method
@@ -93,7 +94,7 @@ class GenerativeReplay(Method):
         loss_weight: As in ``experience_replay``.
         prompts: ``new``: the user's turns of the new phase; ``parallel``: of the other side of its
             pairs (the paper's English counterparts); ``past``: those of earlier phases; or a source
-            of prompts. Of a text, its first words.
+            of prompts, with answers or without. Of a text, its first words.
         languages: ISO 639-1 codes; prompts and answers in others are left out. () takes all.
         num_documents: Answers to write; a share takes as many of them as it needs.
         max_new_tokens: The most tokens of an answer.
@@ -135,7 +136,8 @@ class GenerativeReplay(Method):
         """The prompts, where they come from outside."""
         if self.prompts in ("new", "parallel", "past"):
             return {}
-        return {f"extra:{self.name}-prompts": (Source(source=self.prompts),)}
+        shape = None if self.prompts.startswith("embedded:") else PROMPTS
+        return {f"extra:{self.name}-prompts": (Source(source=self.prompts, format=shape),)}
 
     @property
     def has_own_past(self) -> bool:

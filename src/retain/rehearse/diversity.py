@@ -19,6 +19,8 @@ from retain.measure.words import words
 NUM_SAMPLED = 100
 """Texts that self-BLEU is taken of, each against all the others: a second's work."""
 NUM_TERMS = 8
+COMMON = 0.1
+"""Part of the texts that a word of no topic is in, such as "the"."""
 
 
 def report(
@@ -143,7 +145,8 @@ def topics_by_depth(
     """The words that stand out at each depth.
 
     By ``number of the depth's texts with the word * log((1 + all texts) / all texts with it)``:
-    what many texts there say and few texts everywhere. Numbers are no topics. Ties are in the
+    what many texts there say and few texts everywhere. Numbers are no topics, and in no language
+    is what over a tenth of all texts say (of few texts: more than two). Ties are in the
     order of the alphabet.
 
     Returns:
@@ -159,9 +162,12 @@ def topics_by_depth(
     {1: ['fox'], 2: ['bird']}
     """
     found_in = Counter(word for found in texts_words for word in set(found))
+    most = max(2, COMMON * len(texts_words))
     by_depth: dict[int, Counter[str]] = {depth: Counter() for depth in sorted(set(depths))}
     for found, depth in zip(texts_words, depths, strict=True):
-        by_depth[depth].update(word for word in set(found) if not word.isnumeric())
+        by_depth[depth].update(
+            word for word in set(found) if not word.isnumeric() and found_in[word] <= most
+        )
 
     def weight(word: str, num: int) -> float:
         return num * math.log((1 + len(texts_words)) / found_in[word])
