@@ -66,6 +66,18 @@ def test_a_trainer_learns_what_it_changed(tmp_path, tokenizer, task_folder):
     assert value == pytest.approx(after["value"])
 
 
+def test_a_trainer_that_puts_a_forward_of_its_own_in_place_is_scored_too(
+    tmp_path, tokenizer, task_folder
+):
+    """Accelerate does so for bf16, TRL's SFTTrainer always; it is bound to the whole model."""
+    callback = retain.RetentionCallback(
+        ["tiny_choices", "tiny_rolling"], limit=4, include_path=[task_folder]
+    )
+    trainer = trained(tmp_path, tokenizer, [callback], epochs=1, bf16=True)
+    assert "forward" in vars(trainer.model)
+    assert {row["step"] for row in callback.rows} == {0, 2}
+
+
 def test_every_epoch_is_scored_once(tmp_path, tokenizer, task_folder):
     callback = retain.RetentionCallback(
         "tiny_rolling", limit=4, every="epoch", include_path=[task_folder]

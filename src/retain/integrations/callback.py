@@ -5,7 +5,8 @@
 The model is scored before the first step, and after the last one or each epoch, on the same items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from warnings import warn
@@ -16,6 +17,7 @@ from retain.evaluate.api import evaluation, write
 from retain.evaluate.catalog import Name
 from retain.evaluate.compare import compare
 from retain.evaluate.run import Evaluation
+from retain.model.adapters import plain
 
 
 class RetentionCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
@@ -85,14 +87,15 @@ class RetentionCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
 
     def _score(self, step: int, state: Any, given: dict[str, Any]) -> None:
         tokenizer = self.tokenizer or given.get("processing_class") or given.get("tokenizer")
-        found = evaluation(
-            given["model"],
-            self.tasks,
-            self.num_fewshot,
-            self.limit,
-            tokenizer=tokenizer,
-            **self.options,
-        )
+        with _own_forward(given["model"]):
+            found = evaluation(
+                given["model"],
+                self.tasks,
+                self.num_fewshot,
+                self.limit,
+                tokenizer=tokenizer,
+                **self.options,
+            )
         self._before = self._before or found
         self._scored_at = step
         rows = compare(found, self._before)
@@ -106,3 +109,20 @@ class RetentionCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
         if self.output is not None:
             config = {"model": str(given["model"].name_or_path), "step": step}
             write(found, Path(self.output) / f"step-{step}", config, rows)
+
+
+@contextmanager
+def _own_forward(model: Any) -> Iterator[None]:
+    """Inside, a model computes as its class does, in the type of its weights.
+
+    Accelerate puts a forward with autocast in place of a model's own (``bf16=True``), TRL one with
+    its loss; the parts below, which are called apart, would compute otherwise than the whole.
+    """
+    places = [vars(one) for one in {id(one): one for one in (model, plain(model))}.values()]
+    put = [(place, place.pop("forward")) for place in places
+           if "forward" in place and "_hf_hook" not in place]  # fmt: skip
+    try:
+        yield
+    finally:
+        for place, forward in put:
+            place["forward"] = forward

@@ -63,6 +63,7 @@ def take_apart(model: Any) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]
     given = Given()
     apart = copy.copy(model)
     apart._modules = {**model._modules, name: given}
+    vars(apart).pop("forward", None)  # a trainer's own (TRL's, Accelerate's) is bound to the model
 
     def head(states_ND: torch.Tensor) -> torch.Tensor:
         given.states = states_ND
