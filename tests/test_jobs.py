@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import pickle
 import random
@@ -14,15 +15,19 @@ from pathlib import Path
 import pytest
 
 from retain import api
+from retain.api import where
 from retain.api.prepared import prepare
 from retain.api.where import Where, carry_out_where
 from retain.cli import main
 from retain.errors import RetainError
 from retain.estimate import Needs, make_plan
 from retain.execute import Quiet, ordered
+from retain.execute.worker import Assignment
+from retain.model.memory import free_bytes
 from retain.pipeline.runners import Runners
 from retain.steps import Store, read_journal
 from retain.steps.packed import pack, unpack
+from tests.execute import toys
 from tests.kills.project import content
 
 WRITES = {"method": "tree_generation", "num_tokens": 1200, "languages": ["ne"]}  # cannot be met
@@ -153,6 +158,16 @@ def test_steps_need_what_the_plan_says(values, tmp_path):
         if line.step.kind == "train":  # its mix is not written yet: counted as full
             assert found < 1.5 * line.memory_bytes
         assert found > 10**8
+
+
+def test_a_worker_with_a_gpu_has_its_memory_to_itself(values, monkeypatch):
+    prepared = prepare(values, (), Path("runs"), None)
+    assignment = Assignment(prepared.store.root, (), toys.run)
+    for gpus, room in (("0,1", math.inf), ("", free_bytes())):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        staff, memory = where._staff(Where(jobs=2), prepared, assignment)
+        assert staff.most == 2
+        assert memory.room_bytes == pytest.approx(room, rel=0.5)
 
 
 def test_no_such_number_of_jobs(capsys):

@@ -46,7 +46,7 @@ def node(cpus=8, gpus=0, memory=16 * GB):
 )
 def test_a_cluster_is_divided_fairly(monkeypatch, nodes, jobs, cpus, gpus, most):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert divide(nodes, jobs, 2 * GB) == (Share(cpus, gpus, 2 * GB), most)
+    assert divide(nodes, jobs, 2 * GB) == (Share(cpus, gpus, 0 if gpus else 2 * GB), most)
 
 
 def test_threads_that_the_user_set_are_kept(monkeypatch):
@@ -55,11 +55,14 @@ def test_threads_that_the_user_set_are_kept(monkeypatch):
     assert divide([node()], 4, GB) == (Share(3, 0, GB), 2)
 
 
-@pytest.mark.parametrize("nodes", [[node(memory=GB)], [], [node(gpus=1, memory=GB)]])
+@pytest.mark.parametrize("nodes", [[node(memory=GB)], []])
 def test_a_cluster_without_the_resources_is_told_before_anything_starts(monkeypatch, nodes):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with pytest.raises(RetainError, match=r"no node for a step that takes .* 2\.0 GB of memory"):
         divide(nodes, None, 2 * GB)
+    monkeypatch.setenv("OMP_NUM_THREADS", "16")
+    with pytest.raises(RetainError, match=r"takes 16 CPU\(s\) and 1 GPU\. It has:\n  8 CPU"):
+        divide([node(gpus=1)], None, 2 * GB)
 
 
 def test_without_ray_the_command_to_install_it_is_told(monkeypatch, assignment):

@@ -99,7 +99,9 @@ def _staff(where: Where, prepared: Prepared, assignment: Assignment) -> tuple[St
         new = [step for step in prepared.graph.steps if not prepared.store.finished(step)]
         largest = max(map(needs.memory_bytes, new))
         return RayActors(assignment, where.jobs, largest), Memory()
-    from retain.execute.processes import Processes
+    from retain.execute.processes import Processes, visible_gpus
 
-    memory = Memory(room_bytes=free_bytes(), of=needs.memory_bytes)
-    return Processes(assignment, where.jobs or 1), memory
+    staff = Processes(assignment, where.jobs or 1)
+    if visible_gpus():  # each worker has the memory of its own
+        return staff, Memory()
+    return staff, Memory(room_bytes=free_bytes(), of=needs.memory_bytes)

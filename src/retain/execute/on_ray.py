@@ -45,7 +45,7 @@ class Share:
     Attributes:
         cpus: Its threads.
         gpus: 1 where the cluster has any.
-        memory_bytes: Of the largest step.
+        memory_bytes: Of the largest step; 0 with a GPU, whose own memory Ray does not count.
     """
 
     cpus: int
@@ -58,8 +58,8 @@ class Share:
         return min(int(node.get(name, 0) // much) for name, much in asked.items() if much)
 
     def __str__(self) -> str:
-        gpu = ", 1 GPU" if self.gpus else ""
-        return f"{self.cpus} CPU(s){gpu} and {megabytes(self.memory_bytes)} of memory"
+        more = "1 GPU" if self.gpus else f"{megabytes(self.memory_bytes)} of memory"
+        return f"{self.cpus} CPU(s) and {more}"
 
 
 class RayActors:
@@ -106,7 +106,7 @@ class RayActors:
         hands = self._ray.remote(Hands).options(
             num_cpus=self._share.cpus,
             num_gpus=self._share.gpus,
-            memory=self._share.memory_bytes,
+            memory=self._share.memory_bytes or None,
             max_concurrency=3,
             scheduling_strategy="SPREAD",
         )
@@ -197,6 +197,7 @@ def divide(
     per_worker = [int(node["CPU"] // max(1, node.get("GPU", 0))) for node in usable]
     most_cpus = set_threads() or max(1, min(per_worker, default=1))
     least_cpus = most_cpus if set_threads() or jobs is None else 1
+    memory_bytes = 0 if gpus else memory_bytes
     share, total = Share(most_cpus, gpus, memory_bytes), 0
     for cpus in range(most_cpus, least_cpus - 1, -1):
         share = Share(cpus, gpus, memory_bytes)
