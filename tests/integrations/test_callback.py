@@ -124,3 +124,29 @@ def test_a_resumed_training_says_since_when_it_counts(tmp_path, tokenizer, task_
 def test_another_rhythm_is_refused():
     with pytest.raises(ValueError, match="every 'step': allowed are train and epoch"):
         retain.RetentionCallback(every="step")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # TRL's and its libraries' own
+def test_an_adapter_in_trls_trainer_is_scored(tmp_path, tokenizer, task_folder):
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    callback = retain.RetentionCallback(
+        ["tiny_choices", "tiny_rolling"], limit=4, include_path=[task_folder]
+    )
+    arguments = SFTConfig(
+        output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=4, learning_rate=1e-2,
+        report_to="none", use_cpu=True, bf16=True, save_strategy="no", logging_strategy="no",
+        disable_tqdm=True, max_length=32,
+    )  # fmt: skip
+    rows = [{"text": f"the cat sat on the mat {number}"} for number in range(16)]
+    trainer = SFTTrainer(
+        model=make_model(), args=arguments, train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer, peft_config=LoraConfig(r=4, target_modules="all-linear"),
+        callbacks=[callback],
+    )  # fmt: skip
+    trainer.train()
+    assert {row["step"] for row in callback.rows} == {0, 2}
+    assert any(row["difference"] for row in callback.rows if row["step"] == 2)

@@ -53,6 +53,9 @@ def test_with_epochs_the_rate_must_be_told_where_it_is_in_doubt():
     epochs = Train(num_train_epochs=2.0)
     with pytest.raises(RecipeError, match=r"\{method: joint, train_from: medicine\}"):
         Joint().plan(planned(medicine=MEDICINE, hindi=epochs))
+    floor = epochs.changed({"min_lr_ratio": 0.1})
+    with pytest.raises(RecipeError, match="the phases' rates or schedules differ"):
+        Joint().plan(planned(a=epochs, b=floor))
     [phase] = Joint().plan(planned(a=epochs, b=epochs.changed({"num_train_epochs": 1.0})))
     assert phase.train["max_steps"] is None
     assert "as many steps as the phases together" in phase.notes[0]

@@ -17,7 +17,8 @@ from retain.methods.given import PlannedPhase
 
 RATE = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "warmup_ratio", "weight_decay",
-    "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+    "min_lr_ratio", "num_cycles", "decay_ratio", "optimizer", "adam_beta1", "adam_beta2",
+    "adam_epsilon", "max_grad_norm",
 )  # fmt: skip
 
 
