@@ -28,7 +28,7 @@ def stand_in(name, model, *, arms=None, variants=None, encoder_model=None):
     values["model"] = str(model)
     tests = [one for one in values["evaluate"]["tasks"] if isinstance(one, dict)]
     values["evaluate"] |= {
-        "tasks": ["phases", *(_own(test) for test in tests)],
+        "tasks": [f"phase:{values['phases'][-1]['name']}", *(_own(test) for test in tests)],
         "groups": {},
         "num_fewshot": [0],
         "limit": 6,
