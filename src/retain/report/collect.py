@@ -341,6 +341,8 @@ def _description(cell: Cell) -> str:
 
 def _short(value: Any) -> str:
     """A method's value in a few characters: a declared past by the name of its data."""
+    if isinstance(value, list | tuple):
+        return " ".join(map(_short, value))
     role = getattr(value, "role", None)
     return str(value) if role is None else str(role).removeprefix("extra:")
 
