@@ -41,5 +41,5 @@ def test_a_recipe_s_probes_are_measured_once_and_reported(tmp_path, tiny_model_f
     assert {("heads_beyond_chance", "nepali", row) for row in "01"} <= set(value)
     page = (tmp_path / "runs/probed/report.html").read_text("utf-8")
     assert "How far the models moved" in page
-    assert "Which heads follow dependencies" in page
+    assert "Attention between dependent words" in page
     assert all(line.is_cached for line in api.plan("probed.yaml").lines)
