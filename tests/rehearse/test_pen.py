@@ -6,7 +6,7 @@ import torch
 from retain.data.template import template_of
 from retain.decode.writer import Writer
 from retain.rehearse.corpus import Ask
-from retain.rehearse.pen import ModelPen
+from retain.rehearse.pen import BEGINNING, GOING_ON, ModelPen
 from tests.conftest import make_tokenizer
 from tests.evaluate.evaluation_models import bloom, llama
 
@@ -59,9 +59,9 @@ def test_an_answer_is_written_behind_what_training_reads(ready):
 
 
 def test_without_a_template_the_model_goes_on_with_a_transcript(bare):
-    assert before(bare, writes="user", messages=DIALOGUE).endswith(
-        "User: the cat\n\nAssistant: sat\n\nUser:"
-    )
+    asked = before(bare, writes="user", messages=DIALOGUE)
+    assert asked.endswith(f"{GOING_ON}\n\nUser: the cat\n\nAssistant: sat\n\nUser:")
+    assert before(bare, writes="user").endswith(f"{BEGINNING}\n\nUser:")
     assert before(bare, writes="assistant", messages=DIALOGUE[:1]).endswith(
         "User: the cat\n\nAssistant:"
     )

@@ -132,6 +132,7 @@ class TreeGeneration(Method):
     """
 
     name = "tree_generation"
+    VERSION = 2  # models without a chat template are told who talks
 
     share: float = 0.05
     share_of: ShareOf = "examples"

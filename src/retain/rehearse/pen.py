@@ -1,7 +1,10 @@
 """A model's pen: from what is asked to tokens, from tokens to text.
 
 A user turn is written behind the template's open user header, as in Xu et al., "Magpie", 2024,
-https://arxiv.org/abs/2406.08464. A model without a chat template goes on with a transcript.
+https://arxiv.org/abs/2406.08464. A model without a chat template goes on with a transcript, above
+which stands who talks. Of its first turns Gemma 3 270M makes questions or requests in 11 of 12 so;
+in 5 where the examples are left out, and behind a bare "User:" in none of 14, but names and
+addresses of pages.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,6 +27,19 @@ from retain.model.load import Loaded
 from retain.rehearse.corpus import Ask
 from retain.rehearse.log import Text
 
+BEGINNING = (
+    "What users ask a knowledgeable assistant, each about another subject.\n\n"
+    "User: How do vaccines protect the body?\n\n"
+    "User: Write a short poem about the sea.\n\n"
+    "User: Which metals are used in coins, and why?"
+)
+GOING_ON = (
+    "A user talks with a knowledgeable assistant. The user asks clear questions about what the "
+    "assistant said. The assistant answers every one of them correctly, in a few sentences."
+)
+"""What stands above the transcript in which a model without a chat template writes a user's turn.
+
+It is not part of what is learnt, and an answer is written without it, as training reads it."""
 NEXT_TURNS = ("\n\nUser:", "\n\nAssistant:", "\n\nSystem:", "\nUser:", "\nAssistant:")
 """Where a turn of a transcript ends: another begins."""
 
@@ -97,7 +113,9 @@ class ModelPen:
         """The dialogue up to where the user's next words begin."""
         if not self.has_template:
             said = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
-            return self.template.start + "\n\n".join([*said, "User:"])
+            has_begun = any(m["role"] == "assistant" for m in messages)
+            above = GOING_ON if has_begun else BEGINNING
+            return self.template.start + "\n\n".join([above, *said, "User:"])
         one, other = (
             self.template.rendered([*messages, Message(role="user", content=text)])
             for text in SENTINELS[:2]
