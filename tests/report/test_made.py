@@ -1,10 +1,11 @@
-"""What a run's steps took, and for whom."""
+"""What a run's steps took, for whom, and what weighed much."""
 
+import json
 from types import SimpleNamespace
 
 from retain.pipeline.graph import Row
 from retain.report.collect import _trials
-from retain.report.made import paid_before, seconds_before
+from retain.report.made import heavy_tokens, paid_before, seconds_before
 from retain.steps.step import Step
 
 SECONDS = {"rehearse": 100.0, "trainable": 10.0, "boundary": 1.0}
@@ -51,3 +52,21 @@ def test_unlike_numbers_of_trials_are_told():
     [told] = _trials(cells(none=3, replay=3, freeze=1))
     assert "1 of freeze; 3 of none, replay" in told
     assert not list(_trials(cells(none=1, freeze=1)))
+
+
+def test_few_tokens_that_hold_much_of_the_loss_are_told(tmp_path):
+    def source(examples, trained_tokens, loss_weight):
+        values = {"examples": examples, "trained_tokens": trained_tokens}
+        return values | {"loss_weight": loss_weight}
+
+    class Mixes:
+        def open(self, step, name):
+            path = tmp_path / name
+            spread = source(8, 400, 960.0) if "tree" in step.name else source(8, 22, 962.0)
+            sources = {"new": source(144, 18000, 18000.0), "past:skill": spread}
+            path.write_text(json.dumps({"sources": sources}))
+            return path
+
+    [told] = heavy_tokens([row("replay", 2), row("tree", 2), row("replay", 2)], Mixes())
+    assert told.startswith("replay, 2: a trained token of past:skill weighs 44 times a new one")
+    assert "8 examples, 22 trained tokens" in told

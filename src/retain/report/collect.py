@@ -112,6 +112,7 @@ def collect(
             *_origins(resolved),
             *_trials(resolved),
             *rounding(graph, store),
+            *made.heavy_tokens(trained, store),
             *_notes(graph, records),
             *unlike(records),
         ),

@@ -19,6 +19,8 @@ from retain.steps.store import Store
 NUM_SAMPLES = 3
 MOST_CHARACTERS = 600
 """Of a document that is shown."""
+HEAVY = 10
+"""Times the weight of a new token from which an old one's is told."""
 
 NUM_COMPARED = 500
 """Examples of each set whose likeness is taken."""
@@ -176,6 +178,28 @@ def _done_for(row: Row) -> list[Step]:
 def _seconds(record: Any) -> float:
     """What a step took: in all its runs where it counted them, else in the one that ended it."""
     return max(float(record["seconds"]), float(record["facts"].get("seconds", 0)))
+
+
+def heavy_tokens(rows: Iterable[Row], store: Store) -> Iterator[str]:
+    """A warning for each old or written source whose few tokens hold much of the loss."""
+    told: dict[str, None] = {}
+    for row in rows:
+        if row.mix is None:
+            continue
+        sources = _read(store.open(row.mix, "facts.json"))["sources"]
+        new = [one for role, one in sources.items() if role.startswith("new")]
+        usual = sum(one["loss_weight"] for one in new) / sum(one["trained_tokens"] for one in new)
+        for role, one in sources.items():
+            times = one["loss_weight"] / max(1, one["trained_tokens"]) / usual
+            if times > HEAVY:
+                size = f"{one['examples']} examples, {one['trained_tokens']} trained tokens"
+                told.setdefault(
+                    f"{row.arm}, {row.phase}: a trained token of {role} weighs {times:.0f} times a "
+                    f"new one ({size}). Such an example pulls hard at the step it is in, which "
+                    "can ruin what it shall keep: `loss_weight: by_token` weighs all tokens alike, "
+                    "`share_of: trained_tokens` takes more examples."
+                )
+    yield from told
 
 
 def costs(graph: Graph, store: Store) -> Iterator[Cost]:
