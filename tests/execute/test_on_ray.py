@@ -12,6 +12,7 @@ from retain.execute.on_ray import Hands, RayActors, Share, divide
 from retain.execute.told import Ended, Gone, Ready, Refused
 from retain.execute.worker import Assignment
 from retain.steps import Store, read_journal
+from retain.steps.lock import LockHeldError
 from retain.steps.packed import pack
 from retain.steps.record import installed_versions
 from tests.execute import toys
@@ -206,8 +207,15 @@ def test_a_signal_saves_and_a_killed_leader_takes_its_actors_along(tmp_path, sta
     process.kill()
     wait_for(lambda: not any(map(alive, workers(tmp_path))), 60)
     assert events(journal, "counting")[-1]["start"] in saved
-    with Store(tmp_path / ".steps").for_myself():
-        pass
+    wait_for(lambda: is_free(Store(tmp_path / ".steps")), 60)  # of an actor just being made too
+
+
+def is_free(store):
+    try:
+        with store.for_myself():
+            return True
+    except LockHeldError:
+        return False
 
 
 def test_a_cluster_that_cannot_be_started_here_is_told(monkeypatch):
