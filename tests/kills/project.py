@@ -14,6 +14,7 @@ from retain import api, methods
 from retain.api.prepared import Prepared, prepare
 from retain.evaluate import samples
 from retain.evaluate import step as evaluate_step
+from retain.evaluate.judge import step as judge_step
 from retain.execute import carry_out, here, own_run
 from retain.methods.generative_replay import GenerativeReplay
 from retain.pipeline.runners import Runners
@@ -42,7 +43,19 @@ EVERY_KIND = {
             "train": TRAIN | {"objective": "pretrain", "max_steps": 4, "batch_size": 4},
         },
     ],
-    "evaluate": {"tasks": ["phases"], "limit": 12, "probes": ["drift"], "during_phase": 1},
+    "evaluate": {
+        "tasks": ["phases", {"name": "written", "data": "few.jsonl", "metric": "exact_match"}],
+        "limit": 12,
+        "probes": ["drift"],
+        "during_phase": 1,
+        "judge": {
+            "model": "model",
+            "tasks": ["written"],
+            "limit": 3,
+            "pairwise": False,
+            "options": {"max_tokens": 4},
+        },
+    },
     "arms": {
         "none": [],
         "replay": [{"method": "experience_replay", "share": 0.2}],
@@ -111,6 +124,7 @@ def set_stage() -> None:
     methods.known.cache_clear()
     evaluate_step.open_engine = partial(evaluate_step.open_engine, budget_tokens=BATCH_TOKENS)
     samples.MAX_NEW_TOKENS = 4
+    judge_step.LEAST_READABLE = 0.0  # a random model judges nobody
     grow.PORTION = 2
     figures.DOTS_PER_INCH = 20
     all_figures = figures._figures
@@ -152,6 +166,7 @@ class Bench:
     def __init__(self, values: dict, folder: Path, whole: Path) -> None:
         phases = [one | {"data": str(folder / one["data"])} for one in values["phases"]]
         recipe = values | {"model": str(folder / "model"), "phases": phases}
+        recipe["evaluate"] = _in_folder(values["evaluate"], folder)
         self.prepared: Prepared = prepare(recipe, (), whole, None)
         self.whole = self.prepared.store
         self.name = values["name"]
@@ -170,10 +185,8 @@ class Bench:
             kinds = ("mix", "trainable", "boundary")
             given = [step for step in self.steps if step.kind in kinds]
             return [*given, self.training("lora-packed")]  # which loads what adapters need
-        return [step for step in self.steps if step.kind not in ("evaluate", "leak")] + [
-            kinds["evaluate"],
-            kinds["leak"],
-        ]
+        last = ("evaluate", "leak", "judge")
+        return [step for step in self.steps if step.kind not in last] + [kinds[one] for one in last]
 
     def training(self, arm: str) -> Step:
         """The train step of an arm of a recipe with one phase."""
@@ -218,6 +231,17 @@ class Bench:
                 if path.is_file():
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.link(path, target)
+
+
+def _in_folder(evaluate: dict, folder: Path) -> dict:
+    """What is scored, with the places of the user's own test and of a judge."""
+    tasks = [
+        one if isinstance(one, str) else one | {"data": str(folder / one["data"])}
+        for one in evaluate["tasks"]
+    ]
+    judge = evaluate.get("judge")
+    here = {} if judge is None else {"judge": judge | {"model": str(folder / judge["model"])}}
+    return evaluate | {"tasks": tasks} | here
 
 
 def content(folder: Path) -> dict[str, str]:

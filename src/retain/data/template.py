@@ -204,7 +204,7 @@ class ChatTemplate:
 
     def _turn(self, messages: Sequence[Message], index: int, text: str) -> Turn:
         content = messages[index]["content"].strip()
-        sentinel = next(s for s in SENTINELS if s[0] != content[0] and s[-1] != content[-1])
+        sentinel = next(s for s in SENTINELS if s[0] != content[:1] and s[-1] != content[-1:])
         changed = Message(role="assistant", content=sentinel)
         other = self.rendered([*messages[:index], changed, *messages[index + 1 :]])
         begin = common_prefix(text, other)
