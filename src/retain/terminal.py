@@ -244,12 +244,15 @@ def show_plan(plan: Any) -> None:
     new = sum(not line.is_cached for line in plan.lines)
     title = f"{len(rows)} steps, {new} of them new"
     out.print(table(title, columns, rows))
-    out.print(
-        f"time {duration(plan.seconds)}{_at_once(plan)}, "
-        f"memory at most {size(plan.memory_bytes)} (saving takes "
-        f"{size(plan.copy_bytes)} more where memory is plenty), "
-        f"disk {size(plan.final_disk_bytes)} when done, {size(plan.peak_disk_bytes)} at most"
-    )
+    if new:
+        out.print(
+            f"time {duration(plan.seconds)}{_at_once(plan)}, "
+            f"memory at most {size(plan.memory_bytes)} (saving takes "
+            f"{size(plan.copy_bytes)} more where memory is plenty), "
+            f"disk {size(plan.final_disk_bytes)} when done, {size(plan.peak_disk_bytes)} at most"
+        )
+    else:
+        out.print("every step is done: a run only writes its report")
     if plan.visible:
         told = ", ".join(
             f"{task} {one.change:.3f} ({one.num_items} items)" for task, one in plan.visible.items()

@@ -52,6 +52,15 @@ def test_the_order_of_the_file_plays_no_part(drawn, random):
     assert [keys[i] for i in first.pool] == [other_keys[i] for i in second.pool]
 
 
+def test_equal_documents_of_two_source_items_count_for_one_of_them_whatever_their_order():
+    drawn = [(0, 0), (0, 1), *((number, 0) for number in range(1, 10))]
+    first, *_ = divided(drawn)
+    second, *_ = divided(drawn[::-1])
+    assert [(item.key, item.role) for item in first.items] == [
+        (item.key, item.role) for item in second.items
+    ]
+
+
 def test_about_a_third_is_for_choosing():
     roles = [role(f"passage {number}") for number in range(3000)]
     assert 0.3 < roles.count("select") / 3000 < 0.37

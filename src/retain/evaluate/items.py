@@ -95,10 +95,11 @@ def divide(
             everything that shares a source item with them, whether or not shots are asked for.
         limit: Score only the first so many; None scores all.
     """
-    first: dict[str, int] = {}
-    for index, key in enumerate(keys):
-        first.setdefault(key, index)
-    unique = sorted(first.values())
+    kept: dict[str, int] = {}
+    for index, key in enumerate(keys):  # of equal documents one, whatever their order
+        if key not in kept or source_items[index] < source_items[kept[key]]:
+            kept[key] = index
+    unique = sorted(kept.values())
     pool: list[int] = []
     if keep_pool:
         size = min(MAX_POOL, int(len(unique) * POOL_FRACTION))
