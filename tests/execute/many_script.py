@@ -3,6 +3,7 @@
 python -m tests.execute.many_script FOLDER here|ray KIND...
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -36,4 +37,5 @@ def main(folder, place, *kinds):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     sys.exit(main(*sys.argv[1:]))

@@ -103,7 +103,7 @@ def test_a_signal_lets_every_step_save_and_the_same_command_goes_on(tmp_path, st
     wait_for(lambda: len(counts(tmp_path)) == 2)
     process.send_signal(number)
 
-    assert process.wait(30) == 130
+    assert process.wait(10) == 130
     interrupted = events(tmp_path / "journal.jsonl", "step interrupted")
     assert {event["error"] for event in interrupted} == {"Interrupted"}
     assert len(interrupted) == 2
@@ -121,8 +121,8 @@ def test_the_second_signal_leaves_at_once_and_takes_the_workers_along(tmp_path, 
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(10) == 130
-    wait_for(lambda: not any(map(alive, workers(tmp_path))), 10)
+    assert process.wait(3) == 130
+    wait_for(lambda: not any(map(alive, workers(tmp_path))), 3)
     with Store(tmp_path / ".steps").for_myself():
         pass
 
@@ -131,7 +131,7 @@ def test_workers_whose_leader_is_killed_save_and_leave(tmp_path, start):
     process = start("saving", "saving")
     wait_for(lambda: len(counts(tmp_path)) == 2)
     process.kill()
-    wait_for(lambda: not any(map(alive, workers(tmp_path))), 20)
+    wait_for(lambda: not any(map(alive, workers(tmp_path))), 5)
 
     assert start("saving", "saving").wait(20) == 0
     assert all(event["start"] for event in events(tmp_path / "journal.jsonl", "counting")[-2:])
