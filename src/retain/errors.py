@@ -1,6 +1,6 @@
 """What a user can do wrong, and what the world can do to a run.
 
-Every error a caller can meet is one of these; ``cli.py`` turns them into text and an exit code::
+Every error a caller can meet is one of these; ``cli`` turns them into text and an exit code::
 
     RetainError                   exit 1: a message, no traceback
     ├── RecipeError               a recipe or override asks for what cannot be; all faults at once

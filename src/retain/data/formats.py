@@ -22,9 +22,9 @@ from typing import Any
 
 from retain.data.example import Example, Message
 from retain.data.fault import BadRow
+from retain.data.fields import Values, kind_of, objects_of, optional_string, string
 from retain.errors import DataError, did_you_mean
 
-Values = Mapping[str, Any]
 PROMPTS = "prompts"
 ASKING = ("prompt", "instruction", "question")
 """Columns that hold a prompt, the first that is there."""
@@ -147,7 +147,7 @@ def other_side(values: Values, column: str, example: Example) -> Example:
     row = {"text": given} if isinstance(given, str) else given
     row = {"messages": given} if isinstance(given, list | tuple) else row
     if not isinstance(row, Mapping):
-        raise BadRow("wrong type", f"`{column}` must be a text or a dialogue, got {_kind(given)}")
+        raise BadRow("wrong type", f"`{column}` must be a text or a dialogue, got {kind_of(given)}")
     try:
         other = convert(row, recognise(row), example.source)
     except DataError as error:
@@ -156,40 +156,6 @@ def other_side(values: Values, column: str, example: Example) -> Example:
         wanted = "a dialogue, such as {prompt, completion}" if example.text is None else "a text"
         raise BadRow("wrong type", f"`{column}` must be {wanted}, as its own side is")
     return other
-
-
-def _string(values: Values, column: str, *, empty: bool = False) -> str:
-    value = values.get(column)
-    if not isinstance(value, str):
-        raise BadRow("wrong type", f"`{column}` must be a string, got {_kind(value)}")
-    if not empty and not value.strip():
-        raise BadRow("empty", f"`{column}` has no text")
-    return value
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else type(value).__name__
-
-
-def _optional(values: Values, column: str) -> str:
-    return "" if values.get(column) is None else _string(values, column, empty=True)
-
-
-def _list(values: Values, column: str) -> list[Any]:
-    value = values.get(column)
-    if not isinstance(value, list | tuple):
-        raise BadRow("wrong type", f"`{column}` must be a list, got {_kind(value)}")
-    if not value:
-        raise BadRow("empty", f"`{column}` is an empty list")
-    return list(value)
-
-
-def _objects(values: Values, column: str) -> list[dict[str, Any]]:
-    items = _list(values, column)
-    for number, item in enumerate(items, start=1):
-        if not isinstance(item, dict):
-            raise BadRow("wrong type", f"`{column}` {number} must be an object, got {_kind(item)}")
-    return items
 
 
 # ---------------------------------------------------------------- messages
@@ -206,7 +172,7 @@ def _content(message: Mapping[str, Any], place: str) -> str:
     if message.get("tool_calls"):
         raise BadRow("wrong type", f"{place}: `tool_calls` cannot be trained on yet")
     if not isinstance(content, str):
-        raise BadRow("wrong type", f"{place}: `content` must be a string, got {_kind(content)}")
+        raise BadRow("wrong type", f"{place}: `content` must be a string, got {kind_of(content)}")
     if not content.strip():
         raise BadRow("empty", f"{place}: `content` has no text")
     return content
@@ -224,7 +190,7 @@ def _is_trained(message: Mapping[str, Any], place: str) -> bool:
 
 def _messages(values: Values, column: str) -> list[Message]:
     messages: list[Message] = []
-    for number, given in enumerate(_objects(values, column), start=1):
+    for number, given in enumerate(objects_of(values, column), start=1):
         place = f"`{column}` {number}"
         role = given.get("role")
         if role not in ROLES:
@@ -254,12 +220,12 @@ def _from_completion(values: Values) -> dict[str, Any]:
     prompt, completion = values["prompt"], values["completion"]
     if isinstance(prompt, str) and isinstance(completion, str):
         messages = [
-            Message(role="user", content=_string(values, "prompt")),
-            Message(role="assistant", content=_string(values, "completion")),
+            Message(role="user", content=string(values, "prompt")),
+            Message(role="assistant", content=string(values, "completion")),
         ]
         return _dialogue(messages) | {"is_completion": True}
     if not (isinstance(prompt, list | tuple) and isinstance(completion, list | tuple)):
-        got = f"{_kind(prompt)} and {_kind(completion)}"
+        got = f"{kind_of(prompt)} and {kind_of(completion)}"
         text = f"`prompt` and `completion` must be two strings or two lists of messages, got {got}"
         raise BadRow("wrong type", text)
     before = _messages(values, "prompt")
@@ -270,36 +236,36 @@ def _from_completion(values: Values) -> dict[str, Any]:
 
 
 def _from_text(values: Values) -> dict[str, Any]:
-    return {"text": _string(values, "text")}
+    return {"text": string(values, "text")}
 
 
 def _from_alpaca(values: Values) -> dict[str, Any]:
     messages: list[Message] = []
-    if system := _optional(values, "system").strip():
+    if system := optional_string(values, "system").strip():
         messages.append(Message(role="system", content=system))
     for turn in values.get("history") or ():
         if not (isinstance(turn, list | tuple) and [type(part) for part in turn] == [str, str]):
             raise BadRow("wrong type", "`history` must be a list of [question, answer] strings")
         messages.append(Message(role="user", content=turn[0]))
         messages.append(Message(role="assistant", content=turn[1]))
-    asked = _string(values, "instruction")
-    if given := _optional(values, "input").strip():
+    asked = string(values, "instruction")
+    if given := optional_string(values, "input").strip():
         asked = f"{asked}\n\n{given}"
     messages.append(Message(role="user", content=asked))
-    messages.append(Message(role="assistant", content=_string(values, "output")))
+    messages.append(Message(role="assistant", content=string(values, "output")))
     return _dialogue(messages)
 
 
 def _from_sharegpt(values: Values) -> dict[str, Any]:
     turns = []
-    for number, turn in enumerate(_objects(values, "conversations"), start=1):
+    for number, turn in enumerate(objects_of(values, "conversations"), start=1):
         role = turn.get("from")
         if role not in SHAREGPT_ROLES:
             known = ", ".join(SHAREGPT_ROLES)
             raise BadRow("wrong type", f"`conversations` {number}: from {role!r}; known: {known}")
         renamed = {"role": SHAREGPT_ROLES[role], "content": turn.get("value")}
         turns.append(turn | renamed)
-    if system := _optional(values, "system").strip():
+    if system := optional_string(values, "system").strip():
         turns.insert(0, {"role": "system", "content": system})
     return _dialogue(_messages({"conversations": turns}, "conversations"))
 
@@ -325,8 +291,8 @@ def _from_prompts(values: Values) -> dict[str, Any]:
     if isinstance(values[column], list | tuple):
         asked = _messages(values, column)
     else:
-        given = _optional(values, "input").strip() if column == "instruction" else ""
-        text = "\n\n".join(filter(None, (_string(values, column), given)))
+        given = optional_string(values, "input").strip() if column == "instruction" else ""
+        text = "\n\n".join(filter(None, (string(values, column), given)))
         asked = [Message(role="user", content=text)]
     if asked[-1]["role"] == "assistant":
         return _dialogue(asked)
@@ -337,8 +303,8 @@ def _from_prompts(values: Values) -> dict[str, Any]:
 
 
 def _from_choices(values: Values) -> dict[str, Any]:
-    question = _string(values, "question")
-    context = _optional(values, "context") or _optional(values, "passage")
+    question = string(values, "question")
+    context = optional_string(values, "context") or optional_string(values, "passage")
     choices, letters = _choices(values["choices"])
     answer = _answer(values["answer"], choices, letters)
     asked = f"{context}\n\n{question}" if context.strip() else question

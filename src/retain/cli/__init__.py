@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from retain.cli.data import data_app
+from retain.cli.words import words_of
 from retain.errors import GateFailed, Interrupted, RetainError
 
 app = typer.Typer(
@@ -23,9 +25,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-)
-data_app = typer.Typer(
-    help="Look at data as the model will see it.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
 
@@ -112,7 +111,7 @@ def plan(
     """Show steps, tokens, trainable parameters, time, memory and disk; run nothing."""
     from retain import api, terminal
 
-    full_size = api.plan_full_size(recipe, overrides or (), devices=_words(devices))
+    full_size = api.plan_full_size(recipe, overrides or (), devices=words_of(devices))
     if full_size is not None:
         terminal.show_full_size(full_size)
         return
@@ -166,7 +165,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
 
     api.allow(api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf))
     shots = None if num_fewshot is None else _numbers("--num-fewshot", num_fewshot)
-    named = _words(tasks)
+    named = words_of(tasks)
     if not named:
         raise RetainError(f"--tasks: got '{tasks}'; name at least one, as embedded_piqa")
     text = api.evaluate(
@@ -202,7 +201,9 @@ def rehearse(
     """Have MODEL write a corpus of what it knows, and say how varied it is."""
     from retain import api
 
-    text = api.rehearse(model, method, values or (), output=output, tasks=_words(tasks), seed=seed)
+    text = api.rehearse(
+        model, method, values or (), output=output, tasks=words_of(tasks), seed=seed
+    )
     typer.echo(text)
 
 
@@ -318,97 +319,6 @@ def doctor() -> None:
     typer.echo(api.doctor())
 
 
-@data_app.command()
-def show(
-    source: Annotated[str, typer.Argument(help="embedded:NAME, a file, a folder or a hub id.")],
-    number: Annotated[int, typer.Option("-n", help="How many examples.")] = 3,
-    model: Annotated[
-        str, typer.Option(help="Whose tokenizer and chat template to use.")
-    ] = "embedded:smollm2-135m-instruct",
-    objective: Annotated[str, typer.Option(help="sft or pretrain.")] = "sft",
-) -> None:
-    """Print examples as the model will see them, trained tokens in colour."""
-    from retain import api
-
-    api.show_data(source, number, model=model, objective=objective)
-
-
-@data_app.command()
-def check(
-    source: Annotated[str, typer.Argument(help="embedded:NAME, a file, a folder or a hub id.")],
-    model: Annotated[
-        str | None, typer.Option(help="Count tokens with this model's tokenizer too.")
-    ] = None,
-    max_length: Annotated[int, typer.Option(help="Longest example, in tokens.")] = 1024,
-) -> None:
-    """Name every fault with file and line, and print statistics; exit 1 on any fault."""
-    from retain import api
-
-    faults = api.check_data(source, model=model, max_length=max_length)
-    if faults:
-        raise RetainError(f"{source}: {faults} fault(s), listed above")
-
-
-@data_app.command()
-def similarity(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="A B [C]...", help="Two data sets or more.")
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="Compare by the mean hidden states of this model.")
-    ] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help="Compare by this sentence-transformers model.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="Examples of each set that are looked at.")] = 500,
-    mpd: Annotated[
-        str | None, typer.Option(help="Train this model shortly on each; compare the weights.")
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Optimizer steps of each such training.")] = 20,
-) -> None:
-    """Show what data sets share before training: meaning, words, languages, form of answers."""
-    from retain import api
-
-    api.show_similarity(sources, model=model, embedder=embedder, limit=limit, mpd=mpd, steps=steps)
-
-
-@data_app.command()
-def translate(  # noqa: PLR0913 - each is an option of the command
-    source: Annotated[str, typer.Argument(help="Running texts: a file, a folder, a hub id.")],
-    model: Annotated[str, typer.Option(help="A model with an encoder, such as one of NLLB.")],
-    output: Annotated[Path, typer.Option(help="File to write.")] = Path("pairs.jsonl"),
-    column: Annotated[str, typer.Option(help="Column of the translation.")] = "english",
-    languages: Annotated[
-        str, typer.Option(help="Keep translations in these languages (ISO 639), as en.")
-    ] = "",
-    from_code: Annotated[
-        str | None, typer.Option(help="Language of the texts, as the model calls it: npi_Deva.")
-    ] = None,
-    to_code: Annotated[
-        str | None, typer.Option(help="Language to write, as the model calls it: eng_Latn.")
-    ] = None,
-    max_length_ratio: Annotated[
-        float, typer.Option(help="Letters of the longer side over the shorter's, at most.")
-    ] = 3.0,
-    max_new_tokens: Annotated[int, typer.Option(help="The most tokens of a translation.")] = 256,
-) -> None:
-    """Have MODEL translate texts, and write the pairs worth keeping."""
-    from retain import api
-
-    text = api.translate_data(
-        source,
-        model,
-        output=output,
-        column=column,
-        languages=_words(languages),
-        from_code=from_code,
-        to_code=to_code,
-        max_length_ratio=max_length_ratio,
-        max_new_tokens=max_new_tokens,
-    )
-    typer.echo(text)
-
-
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -421,12 +331,8 @@ def options(
         raise typer.Exit
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 def _numbers(place: str, text: str) -> tuple[int, ...]:
-    words = _words(text)
+    words = words_of(text)
     if not words or not all(word.isdigit() for word in words):
         raise RetainError(f"{place}: got '{text}'; give numbers with commas between, as 0,1,5")
     return tuple(int(word) for word in words)
