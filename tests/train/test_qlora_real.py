@@ -9,7 +9,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from retain import api
-from retain.model.adapters import base_folder, is_quantised
+from retain.model.adapter_folder import base_folder
+from retain.model.adapters import is_quantised
 from retain.model.load import load
 
 RECIPE = """

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from retain.errors import Interrupted, ModelError, TrainingError
 from retain.methods.freeze import Freeze
-from retain.model import adapters, cache
+from retain.model import adapter_folder, adapters, cache
 from retain.model.adapters import Adapter
 from retain.model.load import load, load_quantised
 from retain.steps.step import Step
@@ -81,7 +81,7 @@ def test_an_adapter_after_full_tuning_stands_on_the_weights_that_it_left(bench, 
     folder = bench.store.path(bench.train({"model": first}, **options("lora"))) / "model"
     found = logits(cache.get(folder, precision="fp32").model)
     assert torch.equal(logits(in_plain_peft(folder)), found)
-    assert adapters.base_folder(folder) == (bench.store.path(first) / "model").resolve()
+    assert adapter_folder.base_folder(folder) == (bench.store.path(first) / "model").resolve()
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -228,7 +228,7 @@ def test_a_copy_takes_a_base_of_the_store_along(bench, tmp_path):
     expected = logits(load(str(folder), precision="fp32").model)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    adapters.take_along(folder, copy, copy, bench.store.root)
+    adapter_folder.take_along(folder, copy, copy, bench.store.root)
     shutil.rmtree(bench.store.root)
     assert torch.equal(logits(load(str(copy), precision="fp32").model), expected)
     assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(copy)), expected)

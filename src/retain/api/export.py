@@ -26,7 +26,7 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
     Raises:
         RetainError: If there is no such run or arm, or the target exists.
     """
-    from retain.model import adapters
+    from retain.model import adapter_folder
     from retain.model.auto_class import auto_class
 
     folder = run_dir(run_name, Path(runs))
@@ -40,8 +40,8 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
     building = target.with_name(f"{target.name}.partial-{os.getpid()}")
     with writing(target):
         shutil.copytree(source, building)
-        if adapters.is_adapter(source):
-            adapters.take_along(source, building, target, Path(runs))
+        if adapter_folder.is_adapter(source):
+            adapter_folder.take_along(source, building, target, Path(runs))
         _add_scores(building / CARD, folder, pointer)
         building.rename(target)
     return f"{target}\n{auto_class(target)}.from_pretrained({str(target)!r})"

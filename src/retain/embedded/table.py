@@ -1,9 +1,5 @@
 """The one table of embedded models and data: name, package, file inside, hash, licence, reader."""
 
-import json
-from dataclasses import asdict
-from hashlib import sha256
-
 from retain.embedded.entry import Entry, Member, Package
 from retain.embedded.languages import LANGUAGES
 from retain.embedded.packages import (
@@ -19,11 +15,7 @@ from retain.embedded.packages import (
 )
 from retain.errors import EmbeddedError, did_you_mean
 
-__all__ = ["TABLE", "Entry", "Member", "Package", "describe", "facts_of", "lookup", "pinned"]
-
-CONVERTER_VERSION = 1
-"""How GGUF weights become a Hugging Face folder; raised when the folder's numbers would change."""
-
+__all__ = ["TABLE", "Entry", "Member", "Package", "describe", "lookup"]
 
 SUBJECTS = {
     "Anatomy": "Anatomy",
@@ -377,28 +369,6 @@ def lookup(name: str) -> Entry:
     raise EmbeddedError(did_you_mean("embedded name", name, known))
 
 
-def pinned(entry: Entry, debian: tuple[Package, ...] = ()) -> str:
-    """A sha256 over everything in the table that decides an entry's content.
-
-    For a model: its GGUF file and the converter's version. For data: the hashes of its packages,
-    the files inside, the reader and its version.
-
-    Args:
-        entry: A row of the table.
-        debian: Debian packages in use, version and hash filled in.
-    """
-    decides: dict[str, object]
-    if entry.kind == "model":
-        decides = {"gguf": entry.sha256, "converter": CONVERTER_VERSION}
-    else:
-        decides = {
-            "files": [[member.package.sha256, member.path] for member in entry.members],
-            "debian": [package.sha256 for package in debian],
-            "reader": [entry.reader, entry.version],
-        }
-    return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-
-
 def describe() -> list[dict[str, str | int]]:
     """One row per entry for docs and the command line, models first, in the table's order."""
     return [
@@ -416,8 +386,3 @@ def describe() -> list[dict[str, str | int]]:
         }
         for entry in TABLE.values()
     ]
-
-
-def facts_of(package: Package) -> dict[str, str | int]:
-    """A package as records and reports show it."""
-    return asdict(package)

@@ -1,12 +1,5 @@
-"""Adapters: low-rank changes beside weights that stand still, by PEFT.
+"""Adapters: low-rank changes beside weights that stand still, by PEFT."""
 
-A folder with an adapter holds PEFT's two files, and names the folder of its base model twice: as
-PEFT wants it, and relative to itself in ``retain_base.json``, so that a store that was moved opens.
-"""
-
-import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +11,10 @@ from warnings import catch_warnings, filterwarnings
 import torch
 
 from retain.errors import ModelError
+from retain.model.adapter_folder import point_to
 
 Kind = Literal["lora", "qlora", "dora", "rslora", "ia3"]
 KINDS = get_args(Kind)
-CONFIG = "adapter_config.json"
-BASE = "retain_base.json"
 NAME = "default"
 NEW, BOTH = "new", "both"
 ALL_LINEAR = "all-linear"
@@ -51,11 +43,6 @@ class Adapter:
     head: bool = False
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, not a whole model."""
-    return (folder / CONFIG).is_file()
-
-
 def is_adapted(model: Any) -> bool:
     """Whether a model in memory has an adapter."""
     return hasattr(model, "peft_config")
@@ -64,33 +51,6 @@ def is_adapted(model: Any) -> bool:
 def plain(model: Any) -> Any:
     """The decoder itself, with adapters inside its layers if there are any."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def base_folder(folder: Path) -> Path:
-    """Where the base model of an adapter lies.
-
-    Raises:
-        ModelError: If it is not there.
-    """
-    absolute = Path(json.loads((folder / CONFIG).read_text("utf-8"))["base_model_name_or_path"])
-    memo = folder / BASE
-    if memo.is_file():
-        near = folder / str(json.loads(memo.read_text("utf-8"))["relative"])
-        if near.is_dir():
-            return Path(near).resolve()
-    if not absolute.is_dir():
-        raise ModelError(
-            f"{folder}: this adapter's base model is not at {absolute}; put it there, or set "
-            f"base_model_name_or_path in {CONFIG}"
-        )
-    return absolute
-
-
-def quantisation(folder: Path) -> str | None:
-    """What the base of an adapter is quantised to; None for its full precision."""
-    memo = folder / BASE
-    found: dict[str, str] = json.loads(memo.read_text("utf-8")) if memo.is_file() else {}
-    return found.get("quantisation")
 
 
 def attach(model: Any, adapter: Adapter, name: str = NAME) -> Any:
@@ -323,38 +283,7 @@ def write(model: Any, output: Path, base: Path, final: Path) -> None:
         for file in inner.iterdir():
             file.replace(output / file.name)
         inner.rmdir()
-    _point(output, base, final, "nf4" if is_quantised(model) else None)
-
-
-def _point(output: Path, base: Path, final: Path, quantised_to: str | None) -> None:
-    """Say in an adapter's files where its base is."""
-    config = json.loads((output / CONFIG).read_text("utf-8"))
-    config["base_model_name_or_path"] = str(base)
-    for key, value in config.items():  # sets come in any order
-        if isinstance(value, list) and all(isinstance(one, str) for one in value):
-            config[key] = sorted(value)
-    (output / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    memo = {"relative": os.path.relpath(base, final)}
-    if quantised_to is not None:
-        memo["quantisation"] = quantised_to
-    (output / BASE).write_text(json.dumps(memo) + "\n", "utf-8")
-
-
-def take_along(source: Path, copy: Path, final: Path, store: Path) -> None:
-    """Make a copy of an adapter stand without the store: a base that lies there comes along.
-
-    Args:
-        source: The adapter's folder.
-        copy: Its copy.
-        final: Where the copy will be moved to.
-        store: A base below this folder is copied too; another stays where it is.
-    """
-    base = base_folder(source)
-    if base.is_relative_to(store.resolve()):
-        if not (copy / "base").exists():
-            shutil.copytree(base, copy / "base")
-        base = final.resolve() / "base"
-    _point(copy, base, final.resolve(), quantisation(source))
+    point_to(output, base, final, "nf4" if is_quantised(model) else None)
 
 
 def differences(model: Any, adapter: Adapter, base: Path) -> list[str]:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from retain.errors import ModelError
-from retain.model import adapters
+from retain.model import adapter_folder, adapters
 from retain.model import precision as precisions
 from retain.model.auto_class import auto_class
 from retain.model.precision import Precision
@@ -92,12 +92,12 @@ def load(
         EmbeddedError: If an embedded package cannot be fetched.
     """
     own = Path(reference)
-    path = own.resolve() if adapters.is_adapter(own) else folder(reference, revision)
+    path = own.resolve() if adapter_folder.is_adapter(own) else folder(reference, revision)
     on = precisions.device(device)
     chosen = precisions.resolve(precision)
     base = path
-    if adapters.is_adapter(path):
-        base, quantisation = adapters.base_folder(path), adapters.quantisation(path)
+    if adapter_folder.is_adapter(path):
+        base, quantisation = adapter_folder.base_folder(path), adapter_folder.quantisation(path)
     quantised = quantisation is not None
     model = load_quantised(base, on, chosen) if quantised else load_model(base).to(on)
     if base != path:
@@ -220,7 +220,7 @@ def load_empty(path: Path) -> Any:
     """
     from transformers import AutoConfig
 
-    path = adapters.base_folder(path) if adapters.is_adapter(path) else path
+    path = adapter_folder.base_folder(path) if adapter_folder.is_adapter(path) else path
     try:
         config = AutoConfig.from_pretrained(
             path, local_files_only=True, trust_remote_code=trust.remote_code
