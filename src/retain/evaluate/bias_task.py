@@ -11,6 +11,7 @@ after the other, for models that fill gaps; here it is the log-probability of th
 in lm-eval's ``crows_pairs_english``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -50,26 +51,23 @@ PAIR_METRICS = (
 PAIRS_NEUTRAL = "stereotype 50 is neutral, 100 always the stereotype; 40 is as far off as 60"
 
 
-class _Sentences:
+class _Sentences(ABC):
     """What both sets share: the continuations of each document, asked without shots.
 
     Args:
         engine: The model that is asked.
-        rows: The documents, each once.
-        targets: What documents share, one for each.
         limit: Score only the first so many of the fixed order.
     """
 
     name: str
     neutral: str
 
-    def __init__(
-        self, engine: Engine, rows: list[Row], targets: list[str], limit: int | None
-    ) -> None:
+    def __init__(self, engine: Engine, limit: int | None = None) -> None:
         self.engine = engine
-        self.documents = rows
-        keys = [document_key(row) for row in rows]
-        division = divide(keys, targets, keep_pool=False, limit=limit)
+        self.documents = rows_of(self.name)
+        keys = [document_key(row) for row in self.documents]
+        shared = [row["item"] for row in self.documents]
+        division = divide(keys, shared, keep_pool=False, limit=limit)
         self.items = division.items
         self.notes = [self.neutral, *limit_notes(limit, division.num_available)]
 
@@ -99,24 +97,16 @@ class _Sentences:
             for question, got in zip(questions, replies, strict=True)
         ]
 
+    @abstractmethod
     def _outcome(self, question: Question, logprobs: list[float]) -> Outcome:
-        raise NotImplementedError
+        """Of one item."""
 
 
 class StereoSet(_Sentences):
-    """The development set of StereoSet, asked of one model.
-
-    Args:
-        engine: The model that is asked.
-        limit: Score only the first so many of the fixed order.
-    """
+    """The development set of StereoSet, asked of one model."""
 
     name = NAME
     neutral = NEUTRAL
-
-    def __init__(self, engine: Engine, limit: int | None = None) -> None:
-        rows = rows_of(NAME)
-        super().__init__(engine, rows, [row["item"] for row in rows], limit)
 
     def metrics(self, outcomes: Sequence[Outcome]) -> list[Metric]:
         """ICAT, LMS and SS, and SS of every type of bias that is there."""
@@ -147,19 +137,10 @@ class StereoSet(_Sentences):
 
 
 class CrowSPairs(_Sentences):
-    """The pairs of CrowS-Pairs, asked of one model.
-
-    Args:
-        engine: The model that is asked.
-        limit: Score only the first so many of the fixed order.
-    """
+    """The pairs of CrowS-Pairs, asked of one model."""
 
     name = PAIRS_NAME
     neutral = PAIRS_NEUTRAL
-
-    def __init__(self, engine: Engine, limit: int | None = None) -> None:
-        rows = rows_of(PAIRS_NAME)
-        super().__init__(engine, rows, [row["item"] for row in rows], limit)
 
     def metrics(self, outcomes: Sequence[Outcome]) -> list[Metric]:
         """The share of stereotypes, in all and of every type of bias that is there."""
