@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def model_paths(prepared: Prepared) -> "dict[Checkpoint, str]":
     """Where the model of every row lies: among the kept ones, else in the store."""
-    from retain.report.collect import checkpoint
+    from retain.report.scores import checkpoint
 
     folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
     stops = {

@@ -29,7 +29,7 @@ from retain.decode.prefix_tree import (
 )
 from retain.errors import TaskError
 from retain.model.attention import live_attention
-from retain.model.head import Head
+from retain.model.head import UNLIKE, Head
 from retain.model.layout import Layout
 from retain.model.memory import is_out_of_memory
 from retain.model.states import Captured, Kept, Slots
@@ -298,7 +298,7 @@ def tried(model: Any, num_tokens: int) -> Trial:
             if len(texts) == 3:
                 batch.end(0)
                 texts = [texts[2], texts[1]]
-    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError) as error:
+    except UNLIKE as error:
         if is_out_of_memory(error):
             raise
         return Trial(float("inf"), f"{type(error).__name__}: {error}")

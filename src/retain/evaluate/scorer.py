@@ -23,7 +23,7 @@ from retain.evaluate.forward import EncoderPath, PaddedPath, ScoringPath, TreePa
 from retain.evaluate.ledger import Ledger
 from retain.model.attention import longest_window
 from retain.model.exact import multiplied_in_float32
-from retain.model.head import evaluating
+from retain.model.head import UNLIKE, evaluating
 from retain.model.memory import is_out_of_memory
 from retain.model.rotary import forget_rows, rowwise_from
 
@@ -37,7 +37,6 @@ Make = Callable[[Any], ScoringPath]
 PATHS: tuple[Make, ...] = (TreePath, PaddedPath, WholePath)
 EQUAL_PATHS: tuple[Make, ...] = (partial(PaddedPath, equal=True), partial(WholePath, equal=True))
 ROWWISE = "its rotary positions depend on the longest sequence of a row, from {} tokens on"
-CANNOT = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass
@@ -285,7 +284,7 @@ def _try(
         path = make(model)
         plans = [path.plan(requests, budget) for budget in (10 * num_tokens, num_tokens // 8)]
         worst = max(_worst(path, plan, requests, expected) for plan in plans)
-    except CANNOT as error:
+    except UNLIKE as error:
         if is_out_of_memory(error):
             raise
         called: Any = getattr(make, "func", make)

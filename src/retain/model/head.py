@@ -20,6 +20,9 @@ from retain.model.attention import tree_attention
 from retain.model.layout import Layout
 from retain.model.states import Kept, Sink
 
+UNLIKE = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a model raises that is built otherwise than it is called; that memory ran out is a
+RuntimeError too, to be told apart by ``retain.model.memory``."""
 CHUNK_BYTES = 16 * 2**20  # logits of one chunk in fp32: 341 positions at SmolLM2's vocabulary
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from retain.evaluate.judge import JUDGED
 from retain.evaluate.probes import PROBE
 from retain.evaluate.shots import Shots
-from retain.pipeline.graph import Graph, Row
+from retain.pipeline.graph import Graph
 from retain.pipeline.recovery_steps import Retune
 from retain.report.facts import Judged, ProbeFacts, Retuned, Said, Verdicts
-from retain.report.scores import Checkpoint, ItemKey, Items, ScoreRow
+from retain.report.scores import Checkpoint, ItemKey, Items, ScoreRow, checkpoint
 from retain.report.stored_items import stored_items
 from retain.steps.store import Store
 
@@ -22,7 +22,7 @@ def probes(graph: Graph, store: Store) -> Iterator[ProbeFacts]:
         for name, step in row.probes.items():
             content = _read(store.open(step, PROBE))
             yield ProbeFacts(
-                checkpoint=_checkpoint(row), phase=row.phase, probe=name, content=content
+                checkpoint=checkpoint(row), phase=row.phase, probe=name, content=content
             )
 
 
@@ -32,7 +32,7 @@ def judged(graph: Graph, store: Store) -> Iterator[Judged]:
         for (mode, task), step in row.judged.items():
             content = _read(store.open(step, JUDGED))
             yield Judged(
-                checkpoint=_checkpoint(row),
+                checkpoint=checkpoint(row),
                 phase=row.phase,
                 task=task,
                 mode=mode,
@@ -70,7 +70,7 @@ def draws(graph: Graph, store: Store) -> dict[Shots, dict[ItemKey, Items]]:
     for row in graph.rows:
         for shots, steps in row.draws.items():
             for step in steps.values():
-                found.setdefault(shots, {}).update(stored_items(_checkpoint(row), step, store))
+                found.setdefault(shots, {}).update(stored_items(checkpoint(row), step, store))
     return found
 
 
@@ -91,10 +91,6 @@ def _retuned(one: Retune, main: dict[str, Any], store: Store) -> Retuned:
         score=score,
         items=None if items is None else items.of_role("report"),
     )
-
-
-def _checkpoint(row: Row) -> Checkpoint:
-    return Checkpoint(row.variant, row.arm, row.seed, row.phase_index)
 
 
 def _read(path: Path) -> Any:

@@ -32,6 +32,7 @@ from retain.report.scores import (
     Items,
     ScoreRow,
     TaskKey,
+    checkpoint,
     stop_name,
 )
 from retain.report.stored_items import stored_items
@@ -138,11 +139,6 @@ def arm_of(cell: Cell) -> Arm:
         base_arm=cell.base_arm,
         swept=cell.swept,
     )
-
-
-def checkpoint(row: Row) -> Checkpoint:
-    """The row's place in every table."""
-    return Checkpoint(row.variant, row.arm, row.seed, row.phase_index)
 
 
 class _Stop(NamedTuple):

@@ -1,10 +1,13 @@
 """Scores and scored items, and the names they are told apart by."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from retain.pipeline.graph import Row
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +33,11 @@ class Checkpoint(NamedTuple):
     arm: str
     seed: int
     phase_index: int
+
+
+def checkpoint(row: "Row") -> Checkpoint:
+    """The place of a row of the graph in every table."""
+    return Checkpoint(row.variant, row.arm, row.seed, row.phase_index)
 
 
 class ItemKey(NamedTuple):

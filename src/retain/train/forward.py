@@ -25,7 +25,7 @@ from retain.methods.given import Batch
 from retain.model.attention import tree_attention
 from retain.model.boundary import Boundary
 from retain.model.exact import multiplied_in_float32
-from retain.model.head import take_apart
+from retain.model.head import UNLIKE, take_apart
 from retain.model.layout import Layout
 from retain.model.memory import is_out_of_memory
 from retain.model.rotary import forget_rows, rowwise_from
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # of a log-probability, float32
 CHECK_TOKENS = (5, 23, 11)
-UNLIKE = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What a model raises that is built otherwise than it is called here."""
 Head = Callable[[Tensor], Tensor]
 
 

@@ -144,9 +144,10 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
                     groups = forward.groups(rows, plan.micro_batch_tokens)
                     work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
 
-            past = partial(_past_gradients, objective, parameters, plan)
-            with global_stream(model.device, settings.seed, "past", step):
-                _project(parameters, hooks, past)
+            if hooks.acting("project"):
+                past = partial(_past_gradients, objective, parameters, plan)
+                with global_stream(model.device, settings.seed, "past", step):
+                    _project(parameters, hooks, past)
             norm = get_total_norm(_gradients(parameters))
             loss, penalty, grad_norm = torch.cat([torch.stack(losses).sum(0), norm[None]]).tolist()
             check_step((loss, penalty, grad_norm), step, groups, losses, parameters)
@@ -254,10 +255,9 @@ def _gradients(parameters: Mapping[str, Parameter]) -> list[Tensor]:
 
 
 def _project(parameters: Mapping[str, Parameter], hooks: Hooks, past: Any) -> None:
-    if hooks.acting("project"):
-        gradients = {n: p.grad for n, p in parameters.items() if p.grad is not None}
-        for name, gradient in hooks.project(gradients, past).items():
-            parameters[name].grad = gradient
+    gradients = {n: p.grad for n, p in parameters.items() if p.grad is not None}
+    for name, gradient in hooks.project(gradients, past).items():
+        parameters[name].grad = gradient
 
 
 def _past_gradients(
