@@ -208,7 +208,7 @@ def test_data_is_not_a_model():
 
 def test_the_converter_version_makes_another_folder(entry, monkeypatch):
     first = materialise(NAME)
-    monkeypatch.setattr("retain.embedded.pinned.CONVERTER_VERSION", 2)
+    monkeypatch.setattr("retain.embedded.pins.CONVERTER_VERSION", 2)
     assert materialise(NAME) != first
 
 

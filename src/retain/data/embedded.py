@@ -28,7 +28,7 @@ from retain.embedded import (
 )
 from retain.embedded.catalogue import messages
 from retain.embedded.debian import available
-from retain.embedded.pinned import facts_of
+from retain.embedded.pins import facts_of
 from retain.embedded.table import SUBJECTS
 from retain.errors import EmbeddedError
 

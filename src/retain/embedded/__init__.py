@@ -5,7 +5,7 @@ from retain.embedded.archive import join_members, read_deb, read_entry, read_mem
 from retain.embedded.cache import cache_dir
 from retain.embedded.entry import Entry, Member, Package
 from retain.embedded.fetch import Progress, fetch, fetch_all
-from retain.embedded.pinned import pinned
+from retain.embedded.pins import pinned
 from retain.embedded.table import TABLE, describe, lookup
 from retain.embedded.terms import licence_line, terms_to_show
 

@@ -20,7 +20,7 @@ from retain.embedded import (
     read_member,
 )
 from retain.embedded.cache import is_whole, settle
-from retain.embedded.pinned import CONVERTER_VERSION, facts_of
+from retain.embedded.pins import CONVERTER_VERSION, facts_of
 from retain.errors import EmbeddedError
 from retain.model.dequantise import dequantise
 from retain.steps.durable import seal
