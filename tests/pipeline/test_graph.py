@@ -87,6 +87,12 @@ def test_how_often_to_save_changes_nothing(values):
     assert set(tracked.report_to.values()) == {"none", "tensorboard"}
 
 
+def test_how_many_processes_train_a_phase_changes_nothing(values):
+    three = graph(values, "phases.text.train.processes=3")
+    assert graph(values).steps == three.steps
+    assert set(three.processes.values()) == {1, 3}
+
+
 def test_a_seed_has_its_own_training_and_no_data_of_its_own(values):
     two = graph(values | {"seeds": [0, 1]})
     one = graph(values)

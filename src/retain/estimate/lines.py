@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from retain.estimate.known import Known
 from retain.estimate.plan import Line
 from retain.estimate.task_tokens import SAMPLE_TOKENS, TaskTokens
+from retain.execute.processes import visible_gpus
 from retain.methods import from_spec
 from retain.methods.given import Past
 from retain.pipeline.graph import Row
@@ -90,7 +91,7 @@ class Lines:
             trainable_parameters=phase.adapter_parameters
             or sum(facts.places[name].size for name in names),
             seconds=cost.seconds + OVERHEAD_SECONDS["train"],
-            memory_bytes=cost.memory_bytes,
+            memory_bytes=memory_of_all(cost.memory_bytes, row.planned.train),
             disk_bytes=cost.disk_bytes * (1 + step.settings.get("during_phase", 0)),
         )
 
@@ -223,6 +224,14 @@ def _notes(step: Step, train: Train) -> Iterator[str]:
     if train.boundary_cache and "boundary" not in step.inputs:
         why = "nothing freezes its lowest blocks" if train.tuning == "full" else "an adapter moves"
         yield f"boundary_cache keeps nothing, {why}."
+    if train.processes > 1:
+        memory = "each has a GPU, and that memory" if visible_gpus() else "the memory is of all"
+        yield f"{train.processes} processes train it together; {memory}, the time that of one."
+
+
+def memory_of_all(num_bytes: int, train: Train) -> int:
+    """What the processes of a step take of one memory: each has its own where there are GPUs."""
+    return num_bytes if visible_gpus() else num_bytes * train.processes
 
 
 def reading_bytes(facts: "Facts") -> int:

@@ -1,7 +1,7 @@
 """What each step needs while a graph is carried out: how many of them fit at once."""
 
 from retain.estimate.known import Known
-from retain.estimate.lines import Lines, reading_bytes
+from retain.estimate.lines import Lines, memory_of_all, reading_bytes
 from retain.estimate.rows import rows_of_steps
 from retain.pipeline.graph import Graph
 from retain.pipeline.resolve import Resolved
@@ -47,5 +47,7 @@ class Needs:
             is_written = self._known.store.finished(row.mix)
             mix = self._known.mix_facts(row.mix) if is_written else UNKNOWN_MIX
             phase = self._lines.phase(step, row, mix)
-            return training_memory_bytes(self._known.facts(row), phase)
+            of_one = training_memory_bytes(self._known.facts(row), phase)
+            assert row.planned is not None
+            return memory_of_all(of_one, row.planned.train)
         return max(reading_bytes(describe(*model)) for model in self._known.resolved.models)

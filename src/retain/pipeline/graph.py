@@ -70,6 +70,7 @@ class Graph:
         corpora: Rehearse step to what the model shall write.
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
         report_to: Train step to the tracker that is told of it.
+        processes: Train step to how many processes carry it out together.
         cards: Train or finish step to what its model card says of it.
         retunes: Brief retunes after the last phase, by variant, arm and seed.
     """
@@ -81,6 +82,7 @@ class Graph:
     corpora: Mapping[Step, Corpus]
     save_steps: Mapping[Step, int | None]
     report_to: Mapping[Step, str]
+    processes: Mapping[Step, int]
     cards: Mapping[Step, Card]
     retunes: tuple[Retune, ...] = ()
 
@@ -119,6 +121,7 @@ class _Builder:
             corpora=self.data.corpora,
             save_steps=self.training.save_steps,
             report_to=self.training.report_to,
+            processes=self.training.processes,
             cards=self.training.cards,
             retunes=tuple(self.retunes),
         )

@@ -14,6 +14,7 @@ from retain.errors import RecipeError, RetainError
 from retain.methods.given import Source
 from retain.model.reference import kind
 from retain.pipeline.encoders import check_encoders
+from retain.pipeline.together import check_together
 from retain.recipe import Cell, Recipe, data_of, expand
 from retain.recipe.faults import FaultyRecipeError
 from retain.train.tracker import check_tracker
@@ -108,6 +109,7 @@ def resolve(recipe: Recipe) -> Resolved:
         judge = _judge(recipe, tasks)
     faults.tell()
     check_encoders(cells)
+    check_together(cells)
     for report_to in {phase.train.report_to for cell in cells for phase in cell.phases}:
         check_tracker(report_to)
     return Resolved(recipe, cells, models, tasks, precisions, scored, files, judge)

@@ -43,6 +43,7 @@ class Runners:
         self._corpora = _by_fingerprint(graph.corpora)
         self._save_steps = _by_fingerprint(graph.save_steps)
         self._report_to = _by_fingerprint(graph.report_to)
+        self._processes = _by_fingerprint(graph.processes)
         self._cards = _by_fingerprint(graph.cards)
         judge = resolved.recipe.evaluate.judge
         self._judged_at_once = 1 if judge is None else judge.at_once
@@ -68,6 +69,7 @@ class Runners:
                         base=self._base(work),
                         methods=methods_of(work),
                         save_steps=self._save_steps[work.step.fingerprint],
+                        processes=self._processes[work.step.fingerprint],
                         card=self._card(work),
                     )
             case "boundary" | "probe":

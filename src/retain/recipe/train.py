@@ -130,6 +130,8 @@ class Train(Part):
     """Steps between snapshots that a stopped run goes on from; none: under 5 % of the time."""
     report_to: Literal["none", "tensorboard", "wandb", "mlflow", "trackio"] = "none"
     """Tracker that is told of every optimizer step as it is done; changes no result."""
+    processes: Whole = Field(default=1, ge=1)
+    """Processes of this machine that train the phase together; each has a part of every batch."""
     lora_r: Whole | None = Field(default=None, ge=1)
     """Rank of an adapter; 16 where none is given."""
     lora_alpha: Number | None = Field(default=None, gt=0)

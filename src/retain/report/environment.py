@@ -24,6 +24,7 @@ def environment(records: Sequence[Record]) -> dict[str, str]:
 def unlike(records: Sequence[Record]) -> list[str]:
     """Warnings where steps of one run ran on unlike devices, threads or libraries."""
     found = {"device": _told(records, "device"), "number of threads": _told(records, "threads")}
+    found["number of processes of a train step"] = _told(records, "processes")
     found |= {f"version of {name}": _versions(records, name) for name in SAME_VERSIONS}
     return [
         f"The steps of this run had more than one {name}: {', '.join(values)}. Figures may differ "

@@ -1,6 +1,6 @@
 """Stop where a number is none, in a loss, a gradient or a weight, before it is built on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ NUM_SHOWN = 8
 def check_step(
     figures: Sequence[float],
     step: int,
-    groups: Sequence[Sequence[Row]],
-    losses: Sequence[Tensor],
+    rows: Sequence[Row],
+    wrong: Callable[[], Sequence[Row]],
     parameters: Mapping[str, Tensor],
 ) -> None:
     """Before a step is applied: its loss, penalty and gradient norm are numbers.
@@ -23,8 +23,8 @@ def check_step(
     Args:
         figures: Those three.
         step: Optimizer steps done before it.
-        groups: Its micro-batches.
-        losses: Loss and penalty of each.
+        rows: Its sequences.
+        wrong: Finds those of the micro-batches whose loss is none.
         parameters: What moves.
 
     Raises:
@@ -33,8 +33,7 @@ def check_step(
     if all(map(_is_finite, figures)):
         return
     what = "loss" if not all(map(_is_finite, figures[:2])) else f"gradient norm ({figures[2]})"
-    wrong = [g for g, loss in zip(groups, losses, strict=True) if not loss.isfinite().all()]
-    rows = [row for group in wrong or groups for row in group]
+    rows = wrong() or [row for row in rows if row.num_trained_tokens]
     name = _first_wrong(parameters)
     cause = f"; weights are not, such as '{name}'" if name else ""
     raise TrainingError(

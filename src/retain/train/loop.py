@@ -34,9 +34,12 @@ from retain.train.schedule import learning_rate
 from retain.train.settings import Settings
 from retain.train.snapshot import Pace, Snapshot
 from retain.train.stream import Row, Stream, memory_rows
+from retain.train.team import Team
 
 TRIM_STEPS = 8  # between two trims of the heap, which uneven sequences fragment
 JOURNAL_SECONDS = 10.0  # between two lines about a training in progress
+CHECK_STEPS = 100  # between two looks whether all processes hold the same weights
+ALONE = Team()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
     plan: Plan,
     work: Work,
     checkpoints: Checkpoints | None = None,
+    team: Team = ALONE,
 ) -> list[Point]:
     """Train ``model`` in place on every optimizer step of the stream, and return the curve.
 
@@ -86,10 +90,12 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
         plan: Micro-batch and threads, fixed when the phase was first started.
         work: Where snapshots go, who is told, and whether to stop.
         checkpoints: What keeps model folders inside the phase.
+        team: The processes that train this phase together, each of which calls this with the same
+            model, stream and settings; rank 0 alone saves and is told of the curve.
 
     Raises:
         TrainingError: If a loss or gradient is not finite (nothing is applied), or a weight
-            (nothing is saved); or memory is short.
+            (nothing is saved); memory is short; or another process of the team is lost.
         StoreError: If a snapshot finds the disk full; the one before it stays.
         Interrupted: If ``work.stop()`` came true; what was done is saved if time allows.
     """
@@ -106,7 +112,8 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
     objective = Objective(forward, hooks, settings.precision)
     optimizer = make_optimizer(parameters, settings)
     checkpoints = checkpoints or Checkpoints(work, (), write=_nothing)
-    curve = _resume(work, parameters, optimizer, checkpoints.first_missing)
+    team.check_same(dict(model.named_parameters()), 0)
+    curve = _resume(work, parameters, optimizer, checkpoints.first_missing, team)
     report = _Report(work, num_steps)
     recompute_activations(model, enabled=settings.gradient_checkpointing)
     model.train()
@@ -121,18 +128,20 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
         )
 
     checkpoints.boundary(len(curve))
-    pace = Pace(settings.save_steps, 3 * sum(p.nbytes for p in parameters.values()))
+    save_steps = num_steps + 1 if team.rank else settings.save_steps  # never but on rank 0
+    pace = Pace(save_steps, 3 * sum(p.nbytes for p in parameters.values()))
     with Saver(work, state, pace, num_steps=num_steps) as saver:
         for step in range(len(curve), num_steps):
             started = monotonic()
             rows = stream.steps[step]
-            groups = forward.groups(rows, plan.micro_batch_tokens)
+            part = team.part(rows)
+            groups = forward.groups(part, plan.micro_batch_tokens)
             losses: list[Tensor] = []
             while len(losses) < len(groups):
                 try:
-                    with global_stream(model.device, settings.seed, "dropout", step):
+                    with global_stream(model.device, settings.seed, "dropout", step, *team.names):
                         for done, group in enumerate(groups):
-                            rest = partial(_rest_seconds, curve, groups, done, started)
+                            rest = partial(_rest_seconds, curve, groups, done, started, team)
                             saver.leave_unless_it_fits(step, rest)
                             losses.append(_backward(objective, group, step_weight(rows)))
                 except _OutOfMemoryError:
@@ -140,17 +149,20 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
                         raise
                     optimizer.zero_grad()
                     losses = []
-                    plan = halved(work.partial, plan)
-                    groups = forward.groups(rows, plan.micro_batch_tokens)
+                    plan = halved(team.folder(work.partial), plan)
+                    groups = forward.groups(part, plan.micro_batch_tokens)
                     work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
 
+            sums = torch.stack(losses).sum(0) if losses else torch.zeros(2, device=model.device)
+            sums = team.sum(parameters, sums)
             if hooks.acting("project"):
-                past = partial(_past_gradients, objective, parameters, plan)
+                past = partial(_past_gradients, objective, parameters, plan, team)
                 with global_stream(model.device, settings.seed, "past", step):
                     _project(parameters, hooks, past)
             norm = get_total_norm(_gradients(parameters))
-            loss, penalty, grad_norm = torch.cat([torch.stack(losses).sum(0), norm[None]]).tolist()
-            check_step((loss, penalty, grad_norm), step, groups, losses, parameters)
+            loss, penalty, grad_norm = torch.cat([sums, norm[None]]).tolist()
+            wrong = partial(_wrong_rows, groups, losses, rows, team)
+            check_step((loss, penalty, grad_norm), step, rows, wrong, parameters)
             if settings.max_grad_norm:
                 clip_grads_with_norm_(parameters.values(), settings.max_grad_norm, norm)
             rate = learning_rate(settings, step, num_steps)
@@ -175,6 +187,8 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
             report(point)
             if model.device.type == "cpu" and point.step % TRIM_STEPS == 0:
                 give_back_memory()
+            if point.step % CHECK_STEPS == 0 or point.step == num_steps:
+                team.check_same(parameters, point.step)
             if point.step < num_steps:
                 if point.step == checkpoints.first_missing:
                     check_weights(parameters, point.step, rows)
@@ -192,17 +206,26 @@ def _nothing(folder: Path, final: Path, step: int) -> None:
 
 
 def _rest_seconds(
-    curve: Sequence[Point], groups: Sequence[Sequence[Row]], done: int, started: float
+    curve: Sequence[Point], groups: Sequence[Sequence[Row]], done: int, started: float, team: Team
 ) -> float:
     """What the rest of a step will take: at the rate of the last step, else of this one so far."""
     tokens = [sum(row.num_tokens for row in group) for group in groups]
     if curve:
-        per_token = curve[-1].seconds / max(curve[-1].tokens, 1)
+        per_token = team.size * curve[-1].seconds / max(curve[-1].tokens, 1)
     elif done:
         per_token = (monotonic() - started) / sum(tokens[:done])
     else:
         return float("inf")  # nothing is done: there is nothing to lose
     return per_token * sum(tokens[done:])
+
+
+def _wrong_rows(
+    groups: Sequence[Sequence[Row]], losses: Sequence[Tensor], rows: Sequence[Row], team: Team
+) -> Sequence[Row]:
+    """Sequences of the micro-batches, on any rank, whose loss is not a number."""
+    given = zip(groups, losses, strict=True)
+    wrong = [row for group, loss in given if not loss.isfinite().all() for row in group]
+    return team.union(rows, wrong)
 
 
 def _backward(objective: Objective, rows: Sequence[Row], weight: float) -> Tensor:
@@ -261,7 +284,11 @@ def _project(parameters: Mapping[str, Parameter], hooks: Hooks, past: Any) -> No
 
 
 def _past_gradients(
-    objective: Objective, parameters: Mapping[str, Parameter], plan: Plan, memory: Memory
+    objective: Objective,
+    parameters: Mapping[str, Parameter],
+    plan: Plan,
+    team: Team,
+    memory: Memory,
 ) -> Gradients:
     """Gradients of the mean loss on a memory's examples, at the present weights, unpenalised."""
     kept = {name: p.grad for name, p in parameters.items()}
@@ -269,8 +296,9 @@ def _past_gradients(
         p.grad = None
     rows = memory_rows(memory.examples)
     plain = Objective(objective.forward, Hooks(), objective.precision)
-    for group in objective.forward.groups(rows, plan.micro_batch_tokens):
+    for group in objective.forward.groups(team.part(rows), plan.micro_batch_tokens):
         _backward(plain, group, step_weight(rows))
+    team.sum(parameters, torch.zeros(0, device=next(iter(parameters.values())).device))
     past = {name: p.grad for name, p in parameters.items() if p.grad is not None}
     for name, p in parameters.items():
         p.grad = kept[name]
@@ -282,6 +310,7 @@ def _resume(
     parameters: Mapping[str, Parameter],
     optimizer: torch.optim.Optimizer,
     last: int | None,
+    team: Team,
 ) -> list[Point]:
     """Go back to the newest snapshot that verifies; the curve up to it, [] for a fresh start.
 
@@ -290,9 +319,19 @@ def _resume(
         parameters: Get the snapshot's values.
         optimizer: Gets its state.
         last: The first checkpoint that is still to be kept; no later snapshot is taken.
+        team: Whose rank 0 says which snapshot it is; the others read the same.
     """
     skipped: dict[str, Json] = {}
-    found = snapshots.newest(work.partial, skipped.__setitem__, last=last)
+    found = None
+    if team.rank == 0:
+        found = snapshots.newest(work.partial, skipped.__setitem__, last=last)
+    done = team.of_first(found.step if found else 0)
+    if team.rank and done:
+        found = snapshots.newest(work.partial, skipped.__setitem__, last=done)
+        if found is None or found.step != done:
+            raise TrainingError(
+                f"the snapshot of step {done} is not the same to every process: {skipped}"
+            )
     for name, faults in skipped.items():
         work.event("snapshot skipped", snapshot=name, faults=faults)
     if skipped:

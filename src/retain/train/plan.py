@@ -32,14 +32,25 @@ class Plan:
     num_threads: int
 
 
-def make_plan(settings: Settings, activation_bytes: int, device: torch.device) -> Plan:
-    """The most tokens whose activations fit a fifth of the device's memory, in whole units."""
+def make_plan(
+    settings: Settings, activation_bytes: int, device: torch.device, processes: int = 1
+) -> Plan:
+    """The most tokens whose activations fit a fifth of the device's memory, in whole units.
+
+    Args:
+        settings: Of the phase.
+        activation_bytes: That one token leaves for the backward pass.
+        device: Where this process computes.
+        processes: That train this phase on this machine: they share its threads, and memory where
+            it is the device's.
+    """
     tokens = settings.micro_batch_tokens
     if tokens is None:
-        room = PART_OF_MEMORY * total_memory_bytes(device) / activation_bytes
+        sharing = processes if device.type == "cpu" else 1
+        room = PART_OF_MEMORY * total_memory_bytes(device) / sharing / activation_bytes
         most = min(int(room), LARGEST_TOKENS.get(device.type, LARGEST_TOKENS_ELSEWHERE))
         tokens = max(SMALLEST_TOKENS, most // UNIT_TOKENS * UNIT_TOKENS)
-    return Plan(tokens, torch.get_num_threads())
+    return Plan(tokens, max(1, torch.get_num_threads() // processes))
 
 
 def halved(partial: Path, plan: Plan) -> Plan:

@@ -10,7 +10,7 @@ them, ``checkpoints/<place>/``: model folders of inside the phase.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -33,23 +33,49 @@ from retain.train.hooks import Hooks
 from retain.train.loop import Point, train_phase
 from retain.train.memory import read_memories
 from retain.train.optimizer import choose
-from retain.train.plan import activation_bytes, fixed_plan, make_plan
+from retain.train.plan import Plan, activation_bytes, fixed_plan, make_plan
 from retain.train.randomness import global_stream
-from retain.train.settings import read_settings
-from retain.train.stream import check_stream, read_stream
+from retain.train.ranks import together
+from retain.train.settings import Settings, read_settings
+from retain.train.stream import Stream, check_stream, read_stream
+from retain.train.team import Team
 from retain.train.tuning import HANDOVERS, Tuned, settled, tune
 
 VERSION = 1
 MODEL = "model"
 
 
-def run(
+@dataclass(frozen=True)
+class Prepared:
+    """A phase that can begin.
+
+    Attributes:
+        settings: Hyper-parameters.
+        stream: What is learnt.
+        hooks: The methods that act.
+        tuned: The model as it was tuned.
+        loaded: The same, with the structural changes of methods.
+        moving: Number of weights that move.
+        plan: How it is computed here.
+    """
+
+    settings: Settings
+    stream: Stream
+    hooks: Hooks
+    tuned: Tuned
+    loaded: Loaded
+    moving: int
+    plan: Plan
+
+
+def run(  # noqa: PLR0913 - each by its name
     work: Work,
     *,
     base: Path,
     methods: Sequence[Method] = (),
     device: str = "auto",
     save_steps: int | None = None,
+    processes: int = 1,
     card: CardFacts | None = None,
 ) -> None:
     """Train one phase and write its model, its curve and its facts.
@@ -60,12 +86,36 @@ def run(
         methods: The methods that act inside this step, in the order of the arm.
         device: ``auto``, or a device of torch.
         save_steps: Optimizer steps between snapshots; None: as often as costs under 5 % of time.
+        processes: That train the phase together, each on its part of every optimizer step.
         card: What the model's card says besides the figures.
 
     Raises:
-        TrainingError: If there is nothing to train or to train on, or a number is not finite.
+        TrainingError: If there is nothing to train or to train on, a number is not finite, or
+            another process is lost.
         ModelError: If the model does not open.
         Interrupted: On a signal; the same step goes on later.
+    """
+    start = together(work, processes=processes, device=device, base=base, methods=methods)
+    with start as all_of_them:
+        ready = prepared(work, base, methods, device, all_of_them.team, save_steps)
+        shown = card or CardFacts(base.name, tuple(method.entry() for method in methods))
+        all_of_them.join()
+        _train(work, ready, all_of_them.team, shown, device)
+
+
+def prepared(
+    work: Work,
+    base: Path,
+    methods: Sequence[Method],
+    device: str,
+    team: Team,
+    save_steps: int | None = None,
+) -> Prepared:
+    """All that comes before the first optimizer step; the same on every rank.
+
+    Raises:
+        TrainingError: If there is nothing to train or to train on.
+        ModelError: If the model does not open.
     """
     settings = read_settings({"save_steps": save_steps, **work.step.settings})
     stream = read_stream(work.input("mix", "stream.parquet"))
@@ -86,24 +136,38 @@ def run(
         loaded = replace(tuned.loaded, model=hooks.prepare(tuned.loaded.model))
     names = tuned.moving or _trainable_names(work) or _unfrozen(loaded.model)
     moving = choose(loaded.model, names)
+    made = make_plan(settings, activation_bytes(loaded.model), loaded.device, team.size)
+    return Prepared(
+        settings=settings,
+        stream=stream,
+        hooks=hooks,
+        tuned=tuned,
+        loaded=loaded,
+        moving=sum(p.numel() for p in moving.values()),
+        plan=fixed_plan(team.folder(work.partial), made),
+    )
 
-    shown = card or CardFacts(base.name, tuple(method.entry() for method in methods))
+
+def _train(work: Work, ready: Prepared, team: Team, shown: CardFacts, device: str) -> None:
+    """Train what is ready, and write all that the step leaves."""
+    settings, stream, tuned, loaded = ready.settings, ready.stream, ready.tuned, ready.loaded
+    final = work.store.path(work.step) / MODEL
     checkpoints = Checkpoints(
         work=work,
         steps=steps_inside(settings.during_phase, len(stream.steps)),
         write=partial(_write_checkpoint, work, replace(tuned, loaded=loaded), shown),
     )
-    made = make_plan(settings, activation_bytes(loaded.model), loaded.device)
-    plan = fixed_plan(work.partial, made)
     started = monotonic()
-    with threads(plan.num_threads):
-        curve = train_phase(loaded.model, stream, settings, hooks, plan, work, checkpoints)
+    with threads(ready.plan.num_threads):
+        curve = train_phase(
+            loaded.model, stream, settings, ready.hooks, ready.plan, work, checkpoints, team
+        )
 
     facts: dict[str, Any] = {
         "steps": len(curve),
         "tokens": stream.num_tokens,
         "trained_tokens": stream.num_trained_tokens,
-        "trainable_parameters": sum(p.numel() for p in moving.values()),
+        "trainable_parameters": ready.moving,
         "total_parameters": sum(p.numel() for p in loaded.model.parameters()),
         "seconds": sum(point.seconds for point in curve),
         "precision": settings.precision,
@@ -113,7 +177,8 @@ def run(
         facts["checkpoints"] = checkpoints.finish()
     loaded = settled(replace(tuned, loaded=loaded), work.output / MODEL, final)
     _write(work, loaded, curve, facts, _card(work, facts, shown, loaded))
-    work.note(**facts, **asdict(plan), seconds_of_this_run=monotonic() - started)
+    seconds = monotonic() - started
+    work.note(**facts, **asdict(ready.plan), processes=team.size, seconds_of_this_run=seconds)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
     if tuned.joins:  # in memory are the parts besides; what was saved has one adapter
