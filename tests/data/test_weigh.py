@@ -83,3 +83,14 @@ def test_what_cannot_be_weighed():
         weights(picks("new", [4]), [new(loss_weight="by_word")])
     with pytest.raises(DataError, match="needs a share"):
         weights(picks("new", [4]), [new(loss_weight="match_share")])
+
+
+@given(lengths, lengths, st.floats(0.01, 0.9), st.floats(0.1, 50), st.booleans())
+@settings(deadline=None)
+def test_a_bounded_token_weighs_so_many_times_a_new_one_at_most(fresh, old, share, most, of_new):
+    drawn = picks("new", fresh) + picks("old", old)
+    free = extra("old", share=share, of_new=of_new)
+    bounded = Stake("old", "match_share", share, of_new, is_new=False, max_token_weight=most)
+    unbound = weights(drawn, [new(), free])
+    for weight, before, one in zip(weights(drawn, [new(), bounded]), unbound, drawn, strict=True):
+        assert weight == pytest.approx(min(before, most) if one.source == "old" else 1)

@@ -86,6 +86,11 @@ def test_each_phase_may_draw_anew():
             {"select": "parallel", "past": DeclaredPast(data="embedded:xsum")},
             "replays the new data's own pairs; leave past out",
         ),
+        (
+            {"loss_weight": "by_token", "max_token_weight": 10.0},
+            "max_token_weight: bounds loss_weight: match_share; here loss_weight is by_token",
+        ),
+        ({"max_token_weight": 0.0}, "max_token_weight: must be above 0; got 0"),
     ],
 )
 def test_what_belongs_to_another_choice_is_refused(options, message):

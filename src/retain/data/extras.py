@@ -28,6 +28,7 @@ class Extra:
         skip: How many to pass over.
         draw: Names the seeded order; empty: the role's own.
         is_ordered: The sequences are drawn as they stand, not in a seeded order.
+        max_token_weight: See ``weigh``.
     """
 
     role: str
@@ -41,6 +42,7 @@ class Extra:
     skip: int = 0
     draw: str = ""
     is_ordered: bool = False
+    max_token_weight: float | None = None
 
     def __post_init__(self) -> None:
         if self.share_of not in SHARE_OF or self.share_base not in SHARE_BASE:

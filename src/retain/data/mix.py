@@ -4,22 +4,29 @@ A pure function of the data, the seed and what is asked. New data comes in the o
 alone; extra sources (replay, rehearsal, stand-ins for a past) are dealt evenly between it. The
 picks of a smaller share are the first of those of a larger one.
 
-Two budgets. ``same_new_data``: the new sequences of every step stay, extra ones come on top.
+Three budgets. ``same_new_data``: the new sequences of every step stay, extra ones come on top.
 ``same_total_tokens``: steps and trained tokens in all stay as they would be without extra sources
 (to within a sequence), and as much new data is left out at the end of its order as that takes.
+``same_total_compute``: the same with token passes, those included that writing the extra sources
+took. A token passes once through the model where it is read or written, and counts three times
+where it is trained on, for a backward pass costs about two forward ones (Kaplan et al., "Scaling
+Laws for Neural Language Models", 2020, section 2.1). What stands still is counted as if it moved,
+and attention's part that grows with the length is left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from retain.data.draw import ROUNDING, Part, Pick, TokenSequence
 from retain.data.extras import Drawer, Extra
 from retain.data.weigh import Stake, weights
 from retain.errors import DataError
 
-Budget = Literal["same_new_data", "same_total_tokens"]
+Budget = Literal["same_new_data", "same_total_tokens", "same_total_compute"]
+PASSES_OF_TRAINING = 3
+"""Token passes of a token in a training step: forward one, backward two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,12 @@ class Mix:
 
 
 def mix(
-    parts: Sequence[Part], extras: Sequence[Extra], *, seed: int, budget: Budget = "same_new_data"
+    parts: Sequence[Part],
+    extras: Sequence[Extra],
+    *,
+    seed: int,
+    budget: Budget = "same_new_data",
+    written: int = 0,
 ) -> Mix:
     """Put the new data of a phase and its extra sources in training order.
 
@@ -64,6 +76,7 @@ def mix(
         extras: What is mixed in; all count their share in the same unit.
         seed: Of the run; each order is drawn by a generator of its own.
         budget: What stays as it would be without extra sources.
+        written: For ``same_total_compute``, the token passes that writing the extra sources took.
 
     Raises:
         DataError: If the shares leave nothing for the new data or are less than one example, a
@@ -71,7 +84,12 @@ def mix(
     """
     _check(parts, extras)
     steps, passes = _plain(parts, seed)
-    dealt, notes = _with_extras(steps, extras, passes, seed, budget)
+    if budget not in get_args(Budget):
+        raise DataError(f"budget {budget!r}: known are {', '.join(get_args(Budget))}")
+    dealt, notes = steps, list[str]()
+    if extras:
+        drawer = Drawer(extras, [pick for step in steps for pick in step], passes, seed)
+        dealt, notes = _with_extras(steps, drawer, budget, written)
     picks = [pick for step in dealt for pick in step]
     stakes = _stakes(parts, extras)
     weight = weights(picks, stakes)
@@ -156,16 +174,18 @@ def _partition(picks: Sequence[Pick], num_steps: int) -> list[list[Pick]]:
 
 
 def _with_extras(
-    steps: list[list[Pick]], extras: Sequence[Extra], passes: int, seed: int, budget: str
+    steps: list[list[Pick]], drawer: Drawer, budget: Budget, written: int
 ) -> tuple[list[list[Pick]], list[str]]:
-    if budget not in ("same_new_data", "same_total_tokens"):
-        raise DataError(f"budget {budget!r}: known are same_new_data and same_total_tokens")
-    if not extras:
-        return steps, []
-    drawer = Drawer(extras, [pick for step in steps for pick in step], passes, seed)
     if budget == "same_new_data":
         return _added(steps, drawer)
-    return _exchanged(len(steps), drawer)
+    if budget == "same_total_tokens":
+        return _exchanged(len(steps), drawer, _trained, 0, "The shares leave")
+    whole = sum(map(_passes, drawer.new))
+    why = (
+        f"of {whole:,} token passes, which training on the new data alone takes, writing took "
+        f"{written:,}; it and the shares leave"
+    )
+    return _exchanged(len(steps), drawer, _passes, written, why)
 
 
 def _added(steps: list[list[Pick]], drawer: Drawer) -> tuple[list[list[Pick]], list[str]]:
@@ -179,27 +199,48 @@ def _added(steps: list[list[Pick]], drawer: Drawer) -> tuple[list[list[Pick]], l
     return dealt, notes
 
 
-def _exchanged(num_steps: int, drawer: Drawer) -> tuple[list[list[Pick]], list[str]]:
-    """Extra picks in place of the last new ones, so that the trained tokens in all stay."""
-    new_tokens = _tokens(drawer.new)
-    streams = [_tokens(stream) for stream in drawer.streams]
+def _exchanged(
+    num_steps: int, drawer: Drawer, size: Callable[[Pick], int], spent: int, why: str
+) -> tuple[list[list[Pick]], list[str]]:
+    """Extra picks in place of the last new ones, so that the size in all stays.
+
+    Args:
+        num_steps: Optimizer steps, as they would be without extra sources.
+        drawer: Of the extra sources.
+        size: What is counted of a pick.
+        spent: As much is gone before.
+        why: The beginning of what is said where nothing is left.
+    """
+    new = _running(drawer.new, size)
+    streams = [_running(stream, size) for stream in drawer.streams]
 
     def total(num_new: int) -> int:
         counts = drawer.counts(num_new)
-        return new_tokens[num_new] + sum(s[n] for s, n in zip(streams, counts, strict=True))
+        return spent + new[num_new] + sum(s[n] for s, n in zip(streams, counts, strict=True))
 
     low, high = 0, len(drawer.new)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if total(middle) <= new_tokens[-1] else (low, middle - 1)
+        low, high = (middle, high) if total(middle) <= new[-1] else (low, middle - 1)
     if low == 0:
-        raise DataError("the shares leave no room for new data under same_total_tokens; lower them")
+        raise DataError(
+            f"{why} no room for new data under this budget; lower the shares, have less written "
+            "(num_tokens, num_documents), or take another budget"
+        )
     drawn, notes = drawer.drawn(low)
     return _partition(_interleaved([drawer.new[:low], *drawn]), num_steps), notes
 
 
-def _tokens(picks: Sequence[Pick]) -> list[int]:
-    return list(accumulate((pick.sequence.num_trained for pick in picks), initial=0))
+def _running(picks: Sequence[Pick], size: Callable[[Pick], int]) -> list[int]:
+    return list(accumulate(map(size, picks), initial=0))
+
+
+def _trained(pick: Pick) -> int:
+    return pick.sequence.num_trained
+
+
+def _passes(pick: Pick) -> int:
+    return PASSES_OF_TRAINING * pick.sequence.num_tokens
 
 
 # ---------------------------------------------------------------- what came of it
@@ -212,7 +253,14 @@ def _stakes(parts: Sequence[Part], extras: Sequence[Extra]) -> list[Stake]:
         for source in part.sources
     ]
     return new + [
-        Stake(e.role, e.loss_weight, e.share, of_new=e.share_base == "new_data", is_new=False)
+        Stake(
+            e.role,
+            e.loss_weight,
+            e.share,
+            of_new=e.share_base == "new_data",
+            is_new=False,
+            max_token_weight=e.max_token_weight,
+        )
         for e in extras
     ]
 

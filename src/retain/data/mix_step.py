@@ -25,7 +25,7 @@ T = TypeVar("T")
 BATCH_KEYS = (*BATCHES, *LENGTHS)
 SHARE_KEYS = (
     *("share", "share_of", "share_base", "loss_weight"),
-    *("num_examples", "skip", "draw", "allow_fewer"),
+    *("num_examples", "skip", "draw", "allow_fewer", "max_token_weight"),
 )
 
 
@@ -68,7 +68,8 @@ def run(work: Work, tokenizer_folder: Path, *, has_encoder: bool = False) -> Non
     Args:
         work: Settings ``parts`` (for each role of new data its training settings), ``sources``
             (of what is mixed in, as ``MixSource.spec`` says it), ``past`` (training settings that a
-            role had in its own phase), ``seed``, ``budget``; inputs by role, all data steps.
+            role had in its own phase), ``seed``, ``budget``; inputs by role, all data steps, and
+            under ``same_total_compute`` the ``rehearse`` steps that this phase pays for.
         tokenizer_folder: Folder of the model whose tokenizer and chat template are used.
         has_encoder: Whether an encoder reads the prompts (``data.pairs``).
 
@@ -85,9 +86,9 @@ def run(work: Work, tokenizer_folder: Path, *, has_encoder: bool = False) -> Non
     extras = [
         _extra(reader, values, past, shape, new) for values in added_up(settings.get("sources", []))
     ]
-    mixed = mix(
-        parts, extras, seed=settings["seed"], budget=settings.get("budget", "same_new_data")
-    )
+    budget = settings.get("budget", "same_new_data")
+    written = _written(work) if budget == "same_total_compute" else 0
+    mixed = mix(parts, extras, seed=settings["seed"], budget=budget, written=written)
     role_of = {source.name: part.role for part in parts for source in part.sources}
     write_stream(work.output / STREAM, mixed.rows, role_of)
     facts = facts_of(mixed, reader.losses)
@@ -98,6 +99,23 @@ def run(work: Work, tokenizer_folder: Path, *, has_encoder: bool = False) -> Non
         trained_tokens=facts["trained_tokens"],
         notes=facts["notes"],
     )
+
+
+def _written(work: Work) -> int:
+    """Token passes of the writing that this mix pays for."""
+    total = 0
+    for role, step in work.step.inputs.items():
+        if step.kind != "rehearse":
+            continue
+        passes = json.loads(work.input(role, FACTS).read_text()).get("token_passes")
+        if passes is None:
+            raise DataError(
+                f"{step.name}: written by an earlier retain, which did not count what writing "
+                "takes; budget same_total_compute needs that. Take another seed or another folder "
+                "of runs, in which it is written anew"
+            )
+        total += passes
+    return total
 
 
 def added_up(sources: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

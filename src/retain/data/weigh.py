@@ -5,7 +5,8 @@
 ``by_example``
     Within the source every example weighs alike; the source weighs as under ``by_token``.
 ``match_share``
-    Within the source every trained token weighs alike; the source weighs its share.
+    Within the source every trained token weighs alike; the source weighs its share, or less where a
+    token would weigh more than ``max_token_weight`` times a new one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ class Stake:
         share: What ``match_share`` matches.
         of_new: The share is one of the new data's loss weight, not of the whole mix's.
         is_new: The source belongs to the new data.
+        max_token_weight: The most that ``match_share`` lets a trained token of old data weigh, in
+            times the mean of a new one; None sets no bound.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Stake:
     share: float | None
     of_new: bool
     is_new: bool
+    max_token_weight: float | None = None
 
 
 def weights(picks: Sequence[Pick], stakes: Sequence[Stake]) -> list[float]:
@@ -76,6 +80,11 @@ def _factors(stakes: Sequence[Stake], trained: Mapping[str, int]) -> dict[str, f
         if stake.of_new and not stake.is_new:
             total[stake.name] = (stake.share or 0) * new
     _match(total, [s for s in matching if not s.of_new and not s.is_new], trained)
+    num_new = sum(trained[stake.name] for stake in stakes if stake.is_new)
+    for stake in matching:
+        if stake.max_token_weight is not None and not stake.is_new and num_new:
+            most = stake.max_token_weight * new / num_new * trained[stake.name]
+            total[stake.name] = min(total[stake.name], most)
     return {name: weight / trained[name] for name, weight in total.items()}
 
 

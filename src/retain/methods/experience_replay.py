@@ -26,7 +26,7 @@ from retain.methods.given import (
     ShareOf,
     Source,
 )
-from retain.methods.shares import share_faults
+from retain.methods.shares import share_faults, weight_faults
 
 Select = Literal["balanced", "all", "reservoir", "nearest", "farthest", "parallel"]
 NEW = "new"
@@ -45,6 +45,8 @@ class ExperienceReplay(Method):
         loss_weight: ``match_share`` scales the loss so that replay weighs exactly ``share``;
             ``by_token`` lets every trained token weigh alike (papers' plain mixing);
             ``by_example`` every example.
+        max_token_weight: For ``match_share``, the most that a replayed token may weigh, in times a
+            new one; what is bounded weighs less than ``share``. None sets no bound.
         select: Which old examples: ``balanced``, as many of each earlier phase; ``all``, every old
             example equally likely, whatever its phase; ``reservoir``, those in a buffer of
             ``buffer_size``, kept by chance as they went by; ``nearest`` or ``farthest``, in order
@@ -65,6 +67,7 @@ class ExperienceReplay(Method):
     share_of: ShareOf = "examples"
     share_base: ShareBase = "final_mix"
     loss_weight: LossWeight = "match_share"
+    max_token_weight: float | None = None
     select: Select = "balanced"
     draw: Literal["same", "anew"] = "same"
     buffer_size: int | None = None
@@ -74,6 +77,7 @@ class ExperienceReplay(Method):
     def faults(self) -> list[tuple[str, str]]:
         """A share of the final mix lies between 0 and 1; of the new data it is above 0."""
         faults = share_faults(self.share, self.share_base)
+        faults += weight_faults(self.loss_weight, self.max_token_weight)
         if self.select == "reservoir" and (self.buffer_size is None or self.buffer_size < 1):
             text = f"select: reservoir needs a size of at least 1; got {self.buffer_size}"
             faults.append(("buffer_size", text))
@@ -130,4 +134,5 @@ class ExperienceReplay(Method):
             buffer_size=self.buffer_size,
             draw=f"turn {past.turn}" if self.draw == "anew" and past.turn else "",
             allow_fewer=self.allow_fewer,
+            max_token_weight=self.max_token_weight,
         )

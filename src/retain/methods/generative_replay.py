@@ -18,7 +18,7 @@ from retain.errors import DataError
 from retain.measure.language import language_of
 from retain.methods.base import Method
 from retain.methods.given import LossWeight, MixSource, Past, ShareBase, ShareOf, Source
-from retain.methods.shares import of_corpora, share_faults
+from retain.methods.shares import of_corpora, share_faults, weight_faults
 from retain.rehearse.corpus import Ask, Corpus, CutOff, Node
 from retain.rehearse.filters import Filters
 
@@ -92,6 +92,7 @@ class GenerativeReplay(Method):
         share_of: What is counted: examples, or tokens whose loss counts.
         share_base: What it is a share of: the final mix, or the new data (the paper's "5 %").
         loss_weight: As in ``experience_replay``.
+        max_token_weight: As in ``experience_replay``.
         prompts: ``new``: the user's turns of the new phase; ``parallel``: of the other side of its
             pairs (the paper's English counterparts); ``past``: those of earlier phases; or a source
             of prompts, with answers or without. Of a text, its first words.
@@ -112,6 +113,7 @@ class GenerativeReplay(Method):
     share_of: ShareOf = "examples"
     share_base: ShareBase = "final_mix"
     loss_weight: LossWeight = "match_share"
+    max_token_weight: float | None = None
     prompts: str = "new"
     languages: tuple[str, ...] = ()
     num_documents: int = 500
@@ -125,6 +127,7 @@ class GenerativeReplay(Method):
     def faults(self) -> list[tuple[str, str]]:
         """Numbers lie where they can."""
         faults = share_faults(self.share, self.share_base)
+        faults += weight_faults(self.loss_weight, self.max_token_weight)
         for name in ("num_documents", "max_new_tokens"):
             if getattr(self, name) < 1:
                 faults.append((name, f"must be at least 1; got {getattr(self, name)}"))

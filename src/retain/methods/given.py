@@ -168,6 +168,8 @@ class MixSource:
         buffer_size: Of a reservoir.
         draw: Names the seeded order they are drawn in; empty: the role's own, in every phase.
         allow_fewer: Take what there is, with a note, where that is less than asked.
+        max_token_weight: The most that ``match_share`` lets one of its trained tokens weigh, in
+            times a new one; None sets no bound.
     """
 
     role: str
@@ -182,6 +184,7 @@ class MixSource:
     buffer_size: int | None = None
     draw: str = ""
     allow_fewer: bool = False
+    max_token_weight: float | None = None
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Literal
 from retain.data.example import Example, Message
 from retain.methods.base import Method
 from retain.methods.given import LossWeight, MixSource, Past, ShareBase, ShareOf
-from retain.methods.shares import of_corpora, share_faults
+from retain.methods.shares import of_corpora, share_faults, weight_faults
 from retain.rehearse.corpus import Ask, Corpus, CutOff, Document, Node, answers, paths
 from retain.rehearse.filters import Filters
 
@@ -107,6 +107,7 @@ class TreeGeneration(Method):
         share_of: What is counted: examples, or tokens whose loss counts.
         share_base: What it is a share of: the final mix, or the new data.
         loss_weight: As in ``experience_replay``.
+        max_token_weight: As in ``experience_replay``.
         shape: ``balanced``: three levels that branch alike; ``wide``: many questions, one
             follow-up each. Controls of the same budget, filters and sampling: ``flat`` has no
             follow-ups, ``random_text`` is random tokens. Each takes the largest branching whose
@@ -138,6 +139,7 @@ class TreeGeneration(Method):
     share_of: ShareOf = "examples"
     share_base: ShareBase = "final_mix"
     loss_weight: LossWeight = "match_share"
+    max_token_weight: float | None = None
     shape: Shape = "balanced"
     branching: tuple[int, ...] = ()
     num_tokens: int = 50_000
@@ -158,6 +160,7 @@ class TreeGeneration(Method):
     def faults(self) -> list[tuple[str, str]]:
         """Numbers lie where they can, and one whole tree fits into the budget."""
         faults = share_faults(self.share, self.share_base)
+        faults += weight_faults(self.loss_weight, self.max_token_weight)
         for name in ("branching", "answer_tokens", "num_tokens", "question_tokens"):
             value = getattr(self, name)
             if any(one < 1 for one in (value if isinstance(value, tuple) else (value,))):

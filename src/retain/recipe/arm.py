@@ -1,7 +1,7 @@
 """An arm: one list of methods that is compared with others, and how its entries are read."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,8 @@ from retain.methods.base import Method, MethodError, option_names
 from retain.methods.given import DeclaredPast, Source
 from retain.recipe.faults import Fault, refuse, refuse_one, translate, unknown
 from retain.recipe.train import Part, Train
+
+Budget = Literal["same_new_data", "same_total_tokens", "same_total_compute"]
 
 
 def _method(value: Any) -> Any:
@@ -81,6 +83,8 @@ class Arm(Part):
     """Methods, each `{method: NAME, ...}`; none at all is plain sequential fine-tuning."""
     train: Annotated[dict[str, Any], AfterValidator(_train_values)] = Field(default_factory=dict)
     """Training values that differ in this arm."""
+    budget: Budget | None = None
+    """What it gets alike with plain training; none: the recipe's `budget`."""
     from_phase: str | None = None
     """The phase from which methods and `train` act; none: the second, or the only one."""
 

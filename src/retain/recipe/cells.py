@@ -8,7 +8,7 @@ from typing import Any
 from retain.errors import RecipeError
 from retain.methods.base import Method
 from retain.recipe.acting import active, plan
-from retain.recipe.arm import Arm
+from retain.recipe.arm import Arm, Budget
 from retain.recipe.derive import apply
 from retain.recipe.faults import FaultyRecipeError
 from retain.recipe.model import Phase, Recipe
@@ -74,6 +74,11 @@ class Cell:
     recipe: Recipe
     base_arm: str
     swept: Swept = ()
+
+    @property
+    def budget(self) -> Budget:
+        """What this arm gets alike with plain training."""
+        return self.recipe.arms[self.base_arm].budget or self.recipe.budget
 
 
 def expand(recipe: Recipe) -> tuple[Cell, ...]:

@@ -13,7 +13,7 @@ from retain.errors import RecipeError
 from retain.evaluate.probes import ProbeName
 from retain.evaluate.shots import Shots
 from retain.methods.given import Sources
-from retain.recipe.arm import Arm
+from retain.recipe.arm import Arm, Budget
 from retain.recipe.faults import Fault, refuse, refuse_one, unknown
 from retain.recipe.judge import Judge
 from retain.recipe.recovery import Recovery
@@ -237,11 +237,11 @@ class Recipe(Part):
     evaluate: Evaluate = Field(default_factory=lambda: Evaluate.model_validate({}))
     """What is scored."""
     arms: dict[Name, Arm] = Field(default_factory=lambda: {"none": Arm()}, min_length=1)
-    """What is compared; every arm is a list of methods, or `{methods, train, from_phase}`."""
+    """What is compared; every arm is a list of methods, or `{methods, train, budget, from_phase}`."""
     seeds: tuple[Annotated[Whole, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     """Every arm is run once a seed."""
-    budget: Literal["same_new_data", "same_total_tokens"] = "same_new_data"
-    """What every arm gets alike: the new examples, or the trained tokens in all."""
+    budget: Budget = "same_new_data"
+    """What every arm gets alike: the new examples, the trained tokens in all, or all computing."""
     choose: Choose = Field(default_factory=Choose)
     """How the verdict picks an arm."""
     fail_if: tuple[Gate, ...] = ()

@@ -42,6 +42,9 @@ class Pen(Protocol):
     def write(self, asked: Sequence[tuple[str, Ask]], check_stop: Callable[[], None]) -> list[Text]:
         """The text of each (key of its sampling noise, ask); all are sampled alike."""
 
+    def num_read(self, asks: Sequence[Ask]) -> int:
+        """Tokens that the model reads to write these; what some begin with alike, once."""
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """A vector for each text, by what it says."""
 
@@ -54,6 +57,9 @@ class Grown:
         documents: Its lines.
         num_written: Texts written, by what they are.
         tokens_written: Tokens of all of them.
+        token_passes: Tokens that went through the model: each that it wrote, what it read before
+            that (what prompts of a portion begin with alike, once), and what it compared by
+            meaning. It follows from the texts alone, and so is the same after a kill.
         removed: By what a text is, how many each filter removed.
         samples: Some of the removed texts, with the filter that removed each.
         notes: What a reader must know.
@@ -62,6 +68,7 @@ class Grown:
     documents: list[Document] = field(default_factory=list)
     num_written: Counter[str] = field(default_factory=Counter)
     tokens_written: int = 0
+    token_passes: int = 0
     removed: dict[str, Counter[str]] = field(default_factory=dict)
     samples: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -219,19 +226,20 @@ class Grower:
             return True
         sieve = self.sieves.setdefault(ask.writes, Sieve(self.corpus.filters))
         why = sieve.removes(text.text, finished=text.finished, is_prompt=ask.writes == "user")
-        if why is None and ask.writes == "user" and self._is_said_before(text.text):
+        if why is None and ask.writes == "user" and self._is_said_before(text):
             return False
         if why is not None and len(self.grown.samples) < NUM_SHOWN:
             self.grown.samples.append((why, text.text))
         return why is None
 
-    def _is_said_before(self, text: str) -> bool:
+    def _is_said_before(self, text: Text) -> bool:
         """Whether a user turn means what an earlier one meant."""
         if self.corpus.max_similarity is None:
             return False
         if self.meanings is None:
             self.meanings = Meanings(self.pen.embed, self.corpus.max_similarity)
-        is_new = self.meanings.add(text)
+        self.grown.token_passes += text.num_tokens
+        is_new = self.meanings.add(text.text)
         if not is_new:
             self.grown.removed.setdefault("user", Counter())[SAID_BEFORE] += 1
         return not is_new
@@ -251,6 +259,7 @@ class Grower:
         for path, ask in asked.items():
             self.grown.num_written[ask.writes] += 1
             self.grown.tokens_written += found[path].num_tokens
+            self.grown.token_passes += found[path].num_tokens * (ask.writes != "random")
             yield path, ask, found[path]
 
     def _portion(self, portion: Sequence[tuple[Path, Ask]], attempt: int) -> list[Text]:
@@ -264,6 +273,7 @@ class Grower:
             started = monotonic()
             texts = self.pen.write(asked, self._check_stop)
             self.log.add(keys, texts, monotonic() - started)
+        self.grown.token_passes += self.pen.num_read([ask for _, ask in portion])
         by_line = self.corpus.num_tokens is None
         self._in_tree += len(texts) if by_line else sum(text.num_tokens for text in texts)
         self._say_how_far(portion[0][0][0])

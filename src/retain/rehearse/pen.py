@@ -90,6 +90,17 @@ class ModelPen:
             self.writer.live(writings, sampling, check_stop)
         return [self._text(one, ask, ends) for one in writings]
 
+    def num_read(self, asks: Sequence[Ask]) -> int:
+        """Tokens of the prompts; what some begin with alike, once.
+
+        So the live batch reads them, but for parts too short to be kept.
+        """
+        read, before = 0, Tokens()
+        for prompt in sorted(self.tokens(ask) for ask in asks if ask.writes != "random"):
+            read += len(prompt) - common_prefix(before, prompt)
+            before = prompt
+        return read
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """The mean state of each text's tokens."""
         assert self.loaded is not None, "a pen that embeds knows the model as it was loaded"

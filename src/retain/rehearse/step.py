@@ -122,6 +122,7 @@ def facts_of(grown: Grown, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         **facts_of_rows(rows),
         "tokens_written": grown.tokens_written,
+        "token_passes": grown.token_passes,
         "texts_written": dict(grown.num_written),
         "removed": {role: dict(counts) for role, counts in grown.removed.items()},
         "removed_samples": [list(sample) for sample in grown.samples],
