@@ -137,9 +137,40 @@ def test_the_same_total_keeps_steps_and_trained_tokens(lengths, seed, share, uni
     assert got == pytest.approx(share, abs=0.06)
 
 
-def test_the_same_total_without_extras_is_the_plain_mix():
+@given(
+    lengths=st.lists(st.integers(2, 30), min_size=12, max_size=40),
+    seed=seeds,
+    share=st.floats(0.1, 0.4),
+    part_written=st.floats(0, 0.4),
+)
+@settings(deadline=None)
+def test_the_same_computing_includes_what_writing_took(lengths, seed, share, part_written):
+    new = [part(many("n", lengths), max_steps=4, batch_size=len(lengths) // 3)]
+    alone = mix(new, [], seed=seed)
+    whole = 3 * sum(row.sequence.num_tokens for row in alone.rows)
+    written = int(part_written * whole)
+    options = {"seed": seed, "budget": "same_total_compute"}
+    mixed = mix(new, [extra(num=3000, share=share)], written=written, **options)
+    passes = written + 3 * sum(row.sequence.num_tokens for row in mixed.rows)
+    assert 0 <= whole - passes <= 3 * (max(lengths) + 5 * (1 + share / (1 - share)))
+    assert mixed.num_steps == 4
+    assert all(steps(mixed))
+    kept = ids(mixed, "new")
+    assert kept == ids(alone)[: len(kept)]
+    free = mix(new, [extra(num=3000, share=share)], **options)  # such as old data: more of both
+    assert kept == ids(free, "new")[: len(kept)]
+
+
+def test_writing_that_takes_all_the_computing_is_refused_with_the_figures():
+    new = [part(many("n", [4] * 20))]
+    with pytest.raises(DataError, match=r"of 240 token passes.* writing took 239; .*num_tokens"):
+        mix(new, [extra()], seed=0, budget="same_total_compute", written=239)
+
+
+@pytest.mark.parametrize("budget", ["same_total_tokens", "same_total_compute"])
+def test_the_same_total_without_extras_is_the_plain_mix(budget):
     new = [part(many("n", range(2, 30)))]
-    assert mix(new, [], seed=0, budget="same_total_tokens") == mix(new, [], seed=0)
+    assert mix(new, [], seed=0, budget=budget) == mix(new, [], seed=0)
 
 
 def test_a_short_source_is_refused_unless_that_is_allowed():

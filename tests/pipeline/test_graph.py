@@ -325,6 +325,26 @@ def test_corpora_of_three_phases_accumulate(values, tmp_path):
     }
 
 
+TREES = {"method": "tree_generation", "num_tokens": 2000}
+
+
+def test_equal_computing_pays_for_writing_in_the_first_phase_that_reads_it(values, tmp_path):
+    third = values["phases"][0] | {"name": "third", "data": str(tmp_path / "old.jsonl")}
+    three = values | {"phases": [*values["phases"], third]}
+    arms = {"trees": [TREES], "paid": {"methods": [TREES], "budget": "same_total_compute"}}
+    arms["replay"] = {"methods": values["arms"]["replay"], "budget": "same_total_compute"}
+    found = graph(with_arms(three, **arms))
+    [corpus] = steps(found, "rehearse")
+    paid = [row(found, "paid", index).mix for index in (2, 3)]
+    assert [corpus in mix.inputs.values() for mix in paid] == [True, False]
+    assert {mix.settings["budget"] for mix in paid} == {"same_total_compute"}
+    assert row(found, "trees", 2).mix.settings["budget"] == "same_new_data"
+    assert set(row(found, "replay", 2).mix.inputs) == {"new", "past:skill"}
+    whole = graph(with_arms(three, paid=[TREES]), "budget=same_total_compute")
+    assert [row(whole, "paid", index).mix for index in (2, 3)] == paid
+    assert row(whole, "none", 3).mix == row(found, "none", 3).mix
+
+
 def test_prompts_of_the_past_in_a_first_phase_are_refused(values):
     with pytest.raises(RetainError, match="generative_replay needs a past"):
         graph(with_arms(values, answers=[{**ANSWERS, "phases": "all"}]))

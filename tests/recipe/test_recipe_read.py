@@ -72,7 +72,9 @@ def test_what_is_resolved_reads_as_the_same_recipe(design, tmp_path):
 
 def test_every_default_is_in_what_is_resolved():
     resolved = read().resolved()
-    assert resolved["arms"] == {"none": {"methods": [], "train": {}, "from_phase": None}}
+    assert resolved["arms"] == {
+        "none": {"methods": [], "train": {}, "budget": None, "from_phase": None}
+    }
     assert resolved["seeds"] == [0]
     assert resolved["evaluate"]["groups"]["general"][0] == "embedded_boolq"
     assert resolved["phases"][0]["held_out"] == {"fraction": 0.1, "count": None, "group_by": None}

@@ -71,6 +71,22 @@ def test_what_a_filter_removes_is_asked_again_and_counted():
     assert found.num_written == {"user": 5, "assistant": 3}
 
 
+def test_what_went_through_the_model_is_counted():
+    class Embedding(ToyPen):
+        def embed(self, texts):
+            return np.ones((len(texts), 3))
+
+    def passes(**options):
+        found = grown(Twigs(name="t", num_documents=3, branching=(3,), **options), Embedding())
+        questions = sum(document.num_tokens for document in found.documents)
+        return found.token_passes - 10 * found.num_written.total(), found.tokens_written, questions
+
+    counted, written, _ = passes()  # a toy reads ten tokens for each text
+    assert counted == written
+    counted, written, kept = passes(max_similarity=0.9)  # and questions are compared
+    assert written < counted < written + kept
+
+
 def test_a_place_that_stays_empty_is_given_up_and_the_next_tree_fills_up():
     pen = ToyPen(bad=("0.1/0", "0.1/1", "0.1/2"))
     found = grown(Twigs(name="t", num_documents=3, branching=(3,)), pen)
@@ -147,7 +163,7 @@ def test_a_stop_anywhere_and_a_second_start_give_the_same_corpus(tmp_path, monke
     monkeypatch.setattr(grow, "PORTION", 4)
     corpus = Twigs(name="t", num_documents=30, branching=(3, 2))
     whole_pen = ToyPen()
-    whole = rows(grown(corpus, whole_pen))
+    whole = grown(corpus, whole_pen)
     for num_portions in range(len(whole_pen.asked)):
         path = tmp_path / f"{num_portions}.jsonl"
         pen = ToyPen()
@@ -161,7 +177,8 @@ def test_a_stop_anywhere_and_a_second_start_give_the_same_corpus(tmp_path, monke
         with path.open("ab") as stream:  # torn by a kill
             stream.write(b'{"key": "0.0/0", "te')
         rest = ToyPen()
-        assert rows(grown(corpus, rest, log=Log(path, "a"))) == whole
+        again = grown(corpus, rest, log=Log(path, "a"))
+        assert (rows(again), again.token_passes) == (rows(whole), whole.token_passes)
         assert pen.asked + rest.asked == whole_pen.asked
 
 

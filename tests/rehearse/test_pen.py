@@ -113,6 +113,20 @@ def test_a_model_that_the_live_batch_does_not_fit_writes_through_transformers():
     assert "transformers.generate because a live batch" in slow.writer.notes[0]
 
 
+def test_what_prompts_begin_with_alike_is_read_once(ready):
+    short, long = (Ask(writes="user", messages=DIALOGUE * times) for times in (1, 2))
+    other = Ask(writes="text", text="the dog ran")
+    noise = Ask(writes="random", max_new_tokens=30)
+    longest, text = len(ready.tokens(long)), len(ready.tokens(other))
+    assert ready.num_read([long] * 4) == longest
+    shared = len(ready.tokens(short)) - 2  # it ends with the open header
+    assert longest < ready.num_read([short, long, short]) <= longest + len(ready.tokens(short))
+    assert shared < longest
+    start = ready.tokens(long)[0] == ready.tokens(other)[0]
+    assert ready.num_read([long, other, noise]) == longest + text - start
+    assert ready.num_read([noise]) == 0
+
+
 def test_random_text_needs_no_model(ready):
     ask = Ask(writes="random", max_new_tokens=30)
     one, other = ModelPen(Writer(None, ready.tokenizer, 512)).write([("a", ask), ("b", ask)], never)

@@ -9,6 +9,7 @@ from retain import api
 from retain.api.prepared import prepare
 from retain.estimate import make_plan
 from retain.report.made import corpora
+from retain.report.text import count
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -43,6 +44,8 @@ def recipe(tmp_path_factory, tiny_model_folder):
     noise = {"method": "tree_generation", "shape": "random_text", "share": 0.2}
     noise |= {"num_tokens": 500, "answer_tokens": [12], "question_tokens": 4}
     arms = {"none": [], "answers": [ANSWERS], "both": both, "noise": [noise]}
+    few = ANSWERS | {"num_documents": 8, "share": 0.1}
+    arms["paid"] = {"methods": [few], "budget": "same_total_compute"}
     return {
         "name": "toy", "model": str(tiny_model_folder), "phases": phases, "arms": arms,
         "evaluate": {"tasks": ["phases"], "limit": 2},
@@ -109,7 +112,7 @@ def test_what_is_trained_on_is_what_was_written(ran):
 
 def test_one_corpus_is_written_for_both_arms_and_never_again(ran, recipe):
     made, outcome, _ = ran
-    assert sum(step.kind == "rehearse" for step in made.graph.steps) == 2  # and the noise
+    assert sum(step.kind == "rehearse" for step in made.graph.steps) == 3  # the noise, the paid
     again = api.run(recipe, runs=made.runs)
     assert again.num_done == 0
     assert again.num_reused == outcome.num_done
@@ -147,3 +150,16 @@ def test_the_report_shows_what_was_written_and_what_was_removed(ran):
     assert "What models wrote to be trained on" in page
     assert "How like the phases" in page
     assert step.name in page
+
+
+def test_an_arm_that_pays_for_its_writing_computes_no_more_than_plain_training(ran):
+    made, outcome, _ = ran
+    tokens = {arm: [len(one["input_ids"]) for one in stream(made, arm)] for arm in ("none", "paid")}
+    [row] = [row for row in made.graph.rows if row.arm == "paid" and row.phase_index == 2]
+    [written] = [step for step in row.mix.inputs.values() if step.kind == "rehearse"]
+    passes = json.loads(made.store.open(written, "facts.json").read_text())["token_passes"]
+    assert passes > 0
+    left = 3 * sum(tokens["none"]) - passes - 3 * sum(tokens["paid"])
+    assert 0 <= left <= 3 * 2 * max(tokens["none"])
+    page = (outcome.folder / "report.html").read_text("utf-8")
+    assert count(3 * sum(tokens["paid"]) + passes) in page

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from retain.train.estimate import Rates
 
 SIFT = "sift"
+WRITTEN = (SIFT, "rehearse")
+"""Kinds of what a model has yet to write when a plan is made."""
 
 
 class Known:
@@ -127,8 +129,11 @@ def _is_norm(place: "Place") -> bool:
 
 
 def without_corpora(mix: Step) -> tuple[Step, float]:
-    """A mix without what a model has yet to write, and how much larger the whole one is."""
-    corpora = {role for role, step in mix.inputs.items() if step.kind == SIFT}
+    """A mix without what a model has yet to write, and how much larger the whole one is.
+
+    Under ``same_total_compute`` the whole one is smaller by what writing takes: not known yet.
+    """
+    corpora = {role for role, step in mix.inputs.items() if step.kind in WRITTEN}
     if not corpora:
         return mix, 1.0
     left = [one for one in mix.settings["sources"] if one["role"] not in corpora]
@@ -138,6 +143,8 @@ def without_corpora(mix: Step) -> tuple[Step, float]:
     inputs = {role: step for role, step in mix.inputs.items() if role not in corpora}
     settings = {**mix.settings, "sources": left}
     plain = Step("mix", mix.name, mix.version, settings, inputs=inputs, files=mix.files)
+    if mix.settings["budget"] != "same_new_data":
+        return plain, 1.0  # what is written takes the place of new data
     return plain, (1 + of_new) / (1 - of_mix)
 
 

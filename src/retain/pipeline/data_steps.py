@@ -1,6 +1,6 @@
 """The steps that make what is learnt: data, corpora that a model writes, the mix of a phase."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from hashlib import sha256
 from random import Random
@@ -161,8 +161,18 @@ class DataSteps:
         names = [part.phase.name for part in planned.parts]
         return {f"{NEW}:{name}": self.data[cell.variant, name] for name in names}
 
-    def mix(self, cell: Cell, planned: CellPhase, past: Past, corpora: Corpora) -> Step:
-        """What a phase trains on, in order."""
+    def mix(
+        self, cell: Cell, planned: CellPhase, past: Past, corpora: Corpora, paid: Set[Step]
+    ) -> Step:
+        """What a phase trains on, in order.
+
+        Args:
+            cell: The arm.
+            planned: The phase.
+            past: The phases before it.
+            corpora: What was written for it and before.
+            paid: Corpora whose writing an earlier phase of the cell has paid for.
+        """
         inputs = self.new_data(cell, planned)
         parts = [
             {"role": role, **of_mix(part.train)}
@@ -191,13 +201,21 @@ class DataSteps:
             "sources": [source.spec() for source in sources],
             "past": objectives,
             "seed": cell.seed,
-            "budget": cell.recipe.budget if sources else "same_new_data",
+            "budget": cell.budget if sources else "same_new_data",
         }
+        if settings["budget"] == "same_total_compute":
+            inputs |= {f"paid:{one.name}": one for one in written_for(inputs.values(), paid)}
         if settings["budget"] == "same_total_tokens":
             settings["budget_counts"] = "trained_tokens"  # an earlier version counted all tokens
         files = self.all.base_files(cell)
         name = f"{planned.name}-{cell.arm}" if sources else planned.name
         return self.all.add("mix", name, settings, inputs=inputs, files=files)
+
+
+def written_for(read: Iterable[Step], paid: Set[Step]) -> tuple[Step, ...]:
+    """The steps that wrote what a mix reads, but for those that are paid already."""
+    written = dict.fromkeys(one.inputs["written"] for one in read if one.kind == "sift")
+    return tuple(one for one in written if one not in paid)
 
 
 def is_of_data(step: Step) -> bool:

@@ -12,7 +12,7 @@ from retain.evaluate.shots import Shots
 from retain.methods.given import Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
-from retain.pipeline.data_steps import DataSteps, is_of_data
+from retain.pipeline.data_steps import DataSteps, is_of_data, written_for
 from retain.pipeline.frozen import Frozen, still_frozen
 from retain.pipeline.recovery_steps import RecoverySteps, Retune
 from retain.pipeline.resolve import Resolved
@@ -138,10 +138,12 @@ class _Builder:
         checkpoints: dict[str, Step] = {}
         frozen: Frozen | None = None
         corpora = Corpora()
+        paid: set[Step] = set()
         for position, planned in enumerate(cell.phases):
             past = Past(phases=tuple(checkpoints))
             corpora = self.data.rehearse(cell, planned, past, model, corpora)
-            mix = self.data.mix(cell, planned, past, corpora)
+            mix = self.data.mix(cell, planned, past, corpora, paid)
+            paid.update(written_for(mix.inputs.values(), paid))
             choice = self.training.trainable(cell, planned, model, checkpoints)
             kept = {"boundary": self.training.boundary(cell, planned, mix, model, choice)}
             kept |= {"trainable": choice, "model": model}

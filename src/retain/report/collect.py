@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from retain.data.mix import PASSES_OF_TRAINING
 from retain.embedded import lookup
 from retain.pipeline.downloads import EMBEDDED
 from retain.pipeline.graph import Graph, Row
@@ -215,7 +216,10 @@ def _facts(row: Row, store: Store, paid: Set[Step]) -> TrainFacts:
     assert row.mix is not None
     assert row.planned is not None
     facts = _read(store.open(row.train, "facts.json"))
-    sources = _read(store.open(row.mix, "facts.json"))["sources"]
+    mixed = _read(store.open(row.mix, "facts.json"))
+    sources = mixed["sources"]
+    trained = PASSES_OF_TRAINING * mixed["num_tokens"]
+    written = made.passes_before(row, store, paid)
     tokens = {role: source["trained_tokens"] for role, source in sources.items()}
     return TrainFacts(
         checkpoint=checkpoint(row),
@@ -231,6 +235,7 @@ def _facts(row: Row, store: Store, paid: Set[Step]) -> TrainFacts:
         device=facts["device"],
         precision=facts["precision"],
         moving=_moving(row.train, store),
+        token_passes=None if written is None else trained + written,
     )
 
 

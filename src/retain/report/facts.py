@@ -52,6 +52,9 @@ class TrainFacts:
             the first phase that reads them), choosing what moves, keeping what does not; without
             evaluation.
         moving: What a method let move; None where everything, or an adapter, did.
+        token_passes: What the model computed in training, and before it in writing what is trained
+            on (in the first phase that reads it), as ``retain.data.mix`` counts it; None where an
+            earlier retain wrote and did not count.
     """
 
     checkpoint: Checkpoint
@@ -67,6 +70,7 @@ class TrainFacts:
     device: str
     precision: str
     moving: Moving | None = None
+    token_passes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from retain.data.example import Example
 from retain.data.step import TRAIN, read_examples
 from retain.measure.ngrams import Floats, embed_ngrams
 from retain.measure.similarity import cosine
+from retain.pipeline.data_steps import written_for
 from retain.pipeline.graph import Graph, Row
 from retain.rehearse.written import CORPUS, FACTS, written_of
 from retain.report.facts import Corpus, Cost, Made
@@ -144,7 +145,8 @@ def lineage(graph: Graph) -> Iterator[Made]:
 def _data(mix: Step) -> Iterator[str]:
     """The steps whose examples a mix draws from."""
     for step in mix.inputs.values():
-        yield step.folder
+        if step.kind != "rehearse":  # paid for here, read through its sift
+            yield step.folder
 
 
 def paid_before(rows: Iterable[Row]) -> Iterator[tuple[Row, Set[Step]]]:
@@ -167,12 +169,23 @@ def seconds_before(row: Row, store: Store, paid: Set[Step]) -> float:
     return sum(_seconds(store.record(step)) for step in _done_for(row) if step not in paid)
 
 
+def passes_before(row: Row, store: Store, paid: Set[Step]) -> int | None:
+    """Token passes of writing what a row is trained on, as ``rehearse`` counts them.
+
+    None where an earlier retain wrote it and did not count.
+    """
+    assert row.mix is not None
+    written = written_for(row.mix.inputs.values(), paid)
+    counts = [_read(store.open(step, FACTS)).get("token_passes") for step in written]
+    return None if None in counts else sum(counts)
+
+
 def _done_for(row: Row) -> list[Step]:
     """The steps that an arm's methods add to the training of a row."""
     assert row.train is not None
     assert row.mix is not None
-    corpora = [one.inputs["written"] for one in row.mix.inputs.values() if one.kind == "sift"]
-    return corpora + [one for one in row.train.inputs.values() if one.kind in BEFORE_TRAINING]
+    corpora = written_for(row.mix.inputs.values(), frozenset())
+    return [*corpora] + [one for one in row.train.inputs.values() if one.kind in BEFORE_TRAINING]
 
 
 def _seconds(record: Any) -> float:
