@@ -237,7 +237,7 @@ class Recipe(Part):
     evaluate: Evaluate = Field(default_factory=lambda: Evaluate.model_validate({}))
     """What is scored."""
     arms: dict[Name, Arm] = Field(default_factory=lambda: {"none": Arm()}, min_length=1)
-    """What is compared; every arm is a list of methods, or `{methods, train, budget, from_phase}`."""
+    """What is compared; an arm is a list of methods, or `{methods, train, budget, from_phase}`."""
     seeds: tuple[Annotated[Whole, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     """Every arm is run once a seed."""
     budget: Budget = "same_new_data"
