@@ -7,6 +7,7 @@ import pytest
 
 from retain import api
 from retain.cli import main
+from retain.data.sources import load as load_source
 from retain.errors import Interrupted, RetainError
 from retain.model import cache
 from retain.rehearse import grow
@@ -161,3 +162,7 @@ def test_prompts_need_no_answers(tmp_path, tiny_model_folder, monkeypatch):
         *questions, "what is the sea?",
     ]  # fmt: skip
     assert all(line["messages"][1]["content"].startswith("It is") for line in lines)
+    read = load_source({"source": str(output)}).examples  # as data of a recipe
+    assert [one.messages[1]["content"] for one in read] == [
+        line["messages"][1]["content"] for line in lines
+    ]

@@ -235,6 +235,10 @@ def _curves(arms, seeds, phases):
                 )
 
 
+PASSES = {"replay": 131_000, "freeze": None}
+"""Token passes of the second phase; of one nothing is known."""
+
+
 def _training(arms, seeds, phases):
     for seed in seeds:
         for place, arm in enumerate(arms):
@@ -256,6 +260,7 @@ def _training(arms, seeds, phases):
                     device="cpu",
                     precision="bf16",
                     moving=MOVING if later and arm.name == "freeze" else None,
+                    token_passes=PASSES.get(arm.name, 124_000) if later else 114_000,
                 )
 
 

@@ -210,7 +210,7 @@ def heavy_tokens(rows: Iterable[Row], store: Store) -> Iterator[str]:
                     f"{row.arm}, {row.phase}: a trained token of {role} weighs {times:.0f} times a "
                     f"new one ({size}). Such an example pulls hard at the step it is in, which "
                     "can ruin what it shall keep: `loss_weight: by_token` weighs all tokens alike, "
-                    "`share_of: trained_tokens` takes more examples."
+                    "`max_token_weight` bounds it, `share_of: trained_tokens` takes more examples."
                 )
     yield from told
 
