@@ -138,9 +138,9 @@ def test_the_same_total_keeps_steps_and_trained_tokens(lengths, seed, share, uni
 
 
 @given(
-    lengths=st.lists(st.integers(2, 30), min_size=12, max_size=40),
+    lengths=st.lists(st.integers(6, 12), min_size=12, max_size=40),
     seed=seeds,
-    share=st.floats(0.1, 0.4),
+    share=st.floats(0.15, 0.4),
     part_written=st.floats(0, 0.4),
 )
 @settings(deadline=None)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from retain.data.template import template_of
+from retain.data.template import common_prefix, template_of
 from retain.decode.writer import Writer
 from retain.rehearse.corpus import Ask
 from retain.rehearse.pen import BEGINNING, GOING_ON, ModelPen
@@ -114,17 +114,18 @@ def test_a_model_that_the_live_batch_does_not_fit_writes_through_transformers():
 
 
 def test_what_prompts_begin_with_alike_is_read_once(ready):
-    short, long = (Ask(writes="user", messages=DIALOGUE * times) for times in (1, 2))
-    other = Ask(writes="text", text="the dog ran")
+    def ask(*said):
+        return Ask(writes="user", messages=[{"role": "user", "content": text} for text in said])
+
     noise = Ask(writes="random", max_new_tokens=30)
-    longest, text = len(ready.tokens(long)), len(ready.tokens(other))
-    assert ready.num_read([long] * 4) == longest
-    shared = len(ready.tokens(short)) - 2  # it ends with the open header
-    assert longest < ready.num_read([short, long, short]) <= longest + len(ready.tokens(short))
-    assert shared < longest
-    start = ready.tokens(long)[0] == ready.tokens(other)[0]
-    assert ready.num_read([long, other, noise]) == longest + text - start
+    short, long, other = ask("the cat"), ask("the cat", "sat"), ask("the dog", "ran")
+    one, two, three = (len(ready.tokens(one)) for one in (short, long, other))
+    alike = common_prefix(ready.tokens(long), ready.tokens(other))
     assert ready.num_read([noise]) == 0
+    assert ready.num_read([short] * 4) == one
+    assert ready.num_read([short, long, short, noise]) == two  # the header that is open goes on
+    assert ready.num_read([long, other]) == two + three - alike
+    assert 0 < alike < three
 
 
 def test_random_text_needs_no_model(ready):

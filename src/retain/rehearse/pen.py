@@ -95,7 +95,8 @@ class ModelPen:
 
         So the live batch reads them, but for parts too short to be kept.
         """
-        read, before = 0, Tokens()
+        read = 0
+        before: Tokens = ()
         for prompt in sorted(self.tokens(ask) for ask in asks if ask.writes != "random"):
             read += len(prompt) - common_prefix(before, prompt)
             before = prompt
