@@ -187,7 +187,9 @@ def rehearse(
     model: Annotated[str, typer.Argument(help="Who writes: a folder, a hub id or embedded:NAME.")],
     values: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Of the method, as num_tokens=20000 (docs/methods.md)."),
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Of the method, as num_tokens=20000 (docs/methods.md)."
+        ),
     ] = None,
     method: Annotated[
         str, typer.Option(help="How it is asked: tree_generation, generative_replay.")
