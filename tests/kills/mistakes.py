@@ -114,14 +114,17 @@ def made(name: str) -> Iterator[None]:
 
 
 def damage(path: Path, how: str) -> None:
-    """Cut the last byte off a file, or flip a bit in its middle; other names of it stay whole."""
+    """Cut the last byte off a file, or flip a bit in its middle; other names of it stay whole.
+
+    An empty file has no byte to lose: it is taken away, or given one.
+    """
     content = path.read_bytes()
     middle = len(content) // 2
-    wrong = (
-        content[:-1]
-        if how == "cut"
-        else content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
-    )
+    flipped = bytes(byte ^ 8 for byte in content[middle : middle + 1]) or b"\n"
+    wrong = content[:-1] if how == "cut" else content[:middle] + flipped + content[middle + 1 :]
+    if how == "cut" and not content:
+        path.unlink()
+        return
     beside = path.with_name("damaged")
     beside.write_bytes(wrong)
     os.replace(beside, path)
