@@ -1,13 +1,17 @@
 """StereoSet and CrowS-Pairs as tasks: scores that plain transformers gives, computed directly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from retain.evaluate import bias_task, catalog
 from retain.evaluate.bias_task import METRICS, PAIR_METRICS, CrowSPairs, StereoSet
+from retain.evaluate.compare import compare
 from retain.evaluate.documents import document_texts
 from retain.evaluate.engine import Engine
+from retain.evaluate.item_values import item_values
 from retain.evaluate.run import run
 from retain.measure.bias import stereoset
 
@@ -88,6 +92,54 @@ def test_every_item_is_kept_with_what_it_preferred(rows, engine):
 def test_types_of_bias_that_are_not_there_have_no_score(rows, engine):
     found = values(run([StereoSet(engine)], engine, [0]))
     assert set(found) == {"icat", "lms", "ss", "ss_gender", "ss_race"}
+
+
+TERMS = [{**row, "target": f"target {n % 9}", "item": f"item {n % 9}", "choices":
+          [f"{one} {n}" for one in row["choices"]]}
+         for n, row in enumerate(ROWS * 3)]  # fmt: skip
+
+
+@pytest.fixture
+def scored(monkeypatch, engine):
+    """The evaluation of nine target terms with four items each."""
+    bias_task.rows_of.cache_clear()
+    monkeypatch.setattr(bias_task, "load_embedded", {"stereoset": TERMS}.get)
+    yield run([StereoSet(engine)], engine, [0])
+    bias_task.rows_of.cache_clear()
+
+
+def test_items_say_what_every_score_is_made_of(scored):
+    """From the kept columns alone, in every role: what intervals are resampled from."""
+    for score in scored.scores:
+        rows = [one for one in scored.items if score["role"] in ("all", one["role"])]
+        kept = item_values(score, lambda name, of=rows: [one.get(name) for one in of])
+        has_it = ~np.isnan(np.atleast_2d(kept.values)).any(axis=0)
+        sources = np.array([one["source_item"] for one in rows])[has_it]
+        assert kept.at(has_it).figures(sources).score == pytest.approx(score["value"])
+
+
+def test_errors_and_intervals_are_over_terms(scored):
+    of_all = {row["metric"]: row for row in scored.scores if row["role"] == "all"}
+    assert 0 < of_all["ss"]["stderr"] < 25
+    assert 0 < of_all["icat"]["stderr"] < 40
+    turned = replace(scored, items=[
+        row | {"metric:prefers_stereotype": 1 - row["metric:prefers_stereotype"]}
+        if place % 3 else row
+        for place, row in enumerate(scored.items)
+    ])  # fmt: skip
+    found = {row["metric"]: row for row in compare(scored, turned)}
+    assert found["ss"]["num_sources"] == 9
+    assert found["ss"]["ci_low"] < found["ss"]["ci_high"]
+    assert (found["lms"]["ci_low"], found["lms"]["ci_high"]) == (0, 0)
+    assert found["icat"]["ci_low"] is not None
+    assert found["ss_race"]["num_sources"] == 9
+
+
+def test_few_terms_have_no_interval(rows, engine):
+    found = run([StereoSet(engine)], engine, [0])
+    assert {row["stderr"] for row in found.scores} == {None}
+    for row in compare(found, found):
+        assert (row["ci_low"], row["ci_high"], row["num_sources"]) == (None, None, 3)
 
 
 def test_limits_nest_and_shots_are_none(rows, engine):

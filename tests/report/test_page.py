@@ -8,17 +8,21 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from retain.errors import StoreError
+from retain.measure.bias import icat
 from retain.report import report as writer
 from retain.report.analysis import analyse, choose_arms
 from retain.report.facts import Cost, Question
 from retain.report.page import render
 from retain.report.report import write_report
 from retain.report.results import Arm, LostArm
+from retain.report.scorebook import ScoreBook
 from retain.report.scores import Checkpoint, ItemKey, TaskKey
+from retain.report.tables import measure_rows
 from retain.report.terminal import show_analysis
 from tests.report.reading import Reader
 from tests.report.synthetic import ARMS, RECIPE, TASKS, make_results, set_task
@@ -302,6 +306,37 @@ def test_shares_of_stereotypes_have_their_table_and_no_colour():
     assert "gain-" not in table
     assert "stereotype, 50 is neutral" in text
     assert "Which stereotypes" not in page_of(make_results())
+
+
+def test_stereoset_has_sense_and_icat_beside_its_shares_with_intervals():
+    made = make_results()
+    scores, items = list(made.scores), dict(made.items)
+    for row in made.scores:
+        if row.task == "embedded_piqa":
+            one = made.items[ItemKey(row.checkpoint, row.key)]
+            sources = np.array([f"term {n % 20}" for n in range(len(one.hashes))])
+            both = replace(one, groups=sources, values=100 * np.stack([one.values, one.values]),
+                           by_source=True, formula=icat)  # fmt: skip
+            for metric in ("icat", "lms", "ss"):
+                key = TaskKey("embedded_stereoset", metric, 0)
+                its = both if metric == "icat" else replace(
+                    both, values=both.values[0], formula=None)  # fmt: skip
+                items[ItemKey(row.checkpoint, key)] = its
+                scores.append(replace(
+                    row, task=key.task, metric=metric, unit="points", chance=None, majority=None,
+                    value=its.of_role(row.role).figures.score, is_main=metric == "icat",
+                    higher_is_better=metric != "ss",
+                ))  # fmt: skip
+    made = replace(made, scores=tuple(scores), items=items)
+    table = page_of(made).split("Which stereotypes are preferred")[1].split("</section>")[0]
+    assert "sense before nonsense (LMS)" in table
+    assert table.index(">all<") < table.index(">ICAT<")
+    assert "no interval" not in table
+    rows = measure_rows(ScoreBook(made.of_role("report"), "default"))
+    changes = [row for row in rows if (row.measure, row.task) == (
+        "change_from_base", "embedded_stereoset")]  # fmt: skip
+    assert {row.metric for row in changes} == {"icat", "lms", "ss"}
+    assert all(row.interval.known for row in changes)
 
 
 def test_mixed_devices_warn(results):

@@ -21,6 +21,7 @@ import numpy as np
 from retain.data.embedded import load_embedded
 from retain.decode.prefix_tree import Answer, Request
 from retain.evaluate.engine import Engine
+from retain.evaluate.item_values import ICAT, LMS, PREFERS_SENSE, PREFERS_STEREOTYPE, SS
 from retain.evaluate.items import divide, document_key, limit_notes
 from retain.evaluate.task import Metric, Outcome, Question, Reply
 from retain.measure.bias import Bias, crows_pairs, prefers_sense, prefers_stereotype, stereoset
@@ -29,12 +30,11 @@ Row = dict[str, Any]
 
 NAME, DATA = "embedded_stereoset", "stereoset"
 BIAS_TYPES = ("gender", "profession", "race", "religion")
-ICAT, LMS, SS = "icat", "lms", "ss"
 METRICS = (
-    Metric(ICAT, True, "points", True, "corpus"),
-    Metric(LMS, True, "points", False, "corpus"),
-    Metric(SS, False, "points", False, "corpus"),
-    *(Metric(f"{SS}_{kind}", False, "points", False, "corpus") for kind in BIAS_TYPES),
+    Metric(ICAT, True, "points", True, "by_source"),
+    Metric(LMS, True, "points", False, "by_source"),
+    Metric(SS, False, "points", False, "by_source"),
+    *(Metric(f"{SS}_{kind}", False, "points", False, "by_source") for kind in BIAS_TYPES),
 )
 NEUTRAL = "ss 50 is neutral, 100 always the stereotype; 40 is as far from neutral as 60"
 
@@ -126,8 +126,8 @@ class StereoSet(_Sentences):
         raw = (document["target"], score_3)
         return Outcome(
             metrics={
-                "prefers_stereotype": float(prefers_stereotype(score_13)[0]),
-                "prefers_sense": float(prefers_sense(score_13)[0]),
+                PREFERS_STEREOTYPE: float(prefers_stereotype(score_13)[0]),
+                PREFERS_SENSE: float(prefers_sense(score_13)[0]),
             },
             raw=dict.fromkeys((ICAT, LMS, SS, f"{SS}_{document['bias_type']}"), raw),
             prediction=document["choices"][int(score_13.argmax())],

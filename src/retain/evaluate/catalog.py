@@ -70,7 +70,7 @@ VERSIONS = {
     "lm_eval": 1,
     "phase": 1,
     "own": 1,
-    "stereoset": 1,
+    "stereoset": 2,
     "crows_pairs": 1,
     "instructions": 2,
 }  # of how we drive each kind; raise by hand

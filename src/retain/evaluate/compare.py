@@ -1,12 +1,16 @@
 """What one model scores beside another, item by item."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from retain.errors import TaskError
+from retain.evaluate.item_values import item_values
 from retain.evaluate.run import Evaluation
-from retain.measure.statistics import generator, paired_interval
+from retain.measure.item_scores import sampled_scores
+from retain.measure.statistics import generator, num_clusters, percentile_interval
 
 COMPARISON_COLUMNS = (
     "task",
@@ -35,8 +39,8 @@ def compare(found: Evaluation, other: Evaluation) -> list[dict[str, Any]]:
     Returns:
         A row per task, metric and number of shots, over items of both roles: ``value`` and
         ``other``, ``difference`` (value - other, in the metric's unit) and its paired 95 %
-        interval, items resampled by what they share (``num_sources``). Metrics that are a number
-        of the whole corpus alone have no interval.
+        interval, items resampled by what they share (``num_sources``). There is none for a number
+        of the whole corpus alone, or with fewer sources than `MIN_CLUSTERS`.
 
     Raises:
         TaskError: If the items are not the same.
@@ -82,20 +86,21 @@ def _interval(
     mine, theirs = chosen(items), chosen(others)
     if [item["item"] for item in mine] != [item["item"] for item in theirs]:
         raise TaskError(f"{row['task']}: the two models were not scored on the same items")
-    rng = generator("compare", row["task"], row["metric"], row["num_fewshot"])
-    if row["aggregation"] == "ratio":
-        pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a["nats"] is not None]
-        values = [[item["nats"] / np.log(2) for item in side] for side in zip(*pairs, strict=True)]
-        weights = np.array([float(one["num_bytes"]) for one, _ in pairs])
-    elif row["aggregation"] == "mean":
-        name = f"metric:{row['metric']}"
-        pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if name in a and name in b]
-        values = [[item[name] for item in side] for side in zip(*pairs, strict=True)]
-        weights = None
-    else:
+    kept = [item_values(row, partial(_column, side)) for side in (mine, theirs)]
+    both = [one for one in kept if one is not None]
+    if len(both) < len(kept):
         return (None, None), None
-    sources = np.array([one["source_item"] for one, _ in pairs])
-    low, high = paired_interval(
-        np.array(values[0]), np.array(values[1]), rng, weights_I=weights, clusters_I=sources
+    has_it = ~np.isnan(np.vstack([one.values for one in both])).any(axis=0)
+    sources = np.array([one["source_item"] for one in mine])[has_it]
+    sampled_RN = sampled_scores(
+        [one.at(has_it).figures(sources) for one in both],
+        generator("compare", row["task"], row["metric"], row["num_fewshot"]),
+        clusters_I=sources,
     )
-    return (low, high), len(set(sources))
+    sure = percentile_interval(sampled_RN[0, 1:] - sampled_RN[1, 1:])
+    return (sure if sure.known else (None, None)), num_clusters(sources)
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    """A column of the items; None for an item without it."""
+    return [row.get(name) for row in rows]

@@ -7,7 +7,12 @@ from math import isnan, log, sqrt
 from random import Random
 from typing import Any
 
+import numpy as np
+
+from retain.evaluate.item_values import item_values
 from retain.evaluate.task import Metric, Outcome, Question, Task
+from retain.measure.item_scores import sampled_scores
+from retain.measure.statistics import generator
 
 Asked = tuple[Question, Outcome]
 ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
@@ -20,27 +25,29 @@ def scores(task: Task, asked: Sequence[Asked]) -> list[dict[str, Any]]:
     """One row per metric, number of shots and role; ``all`` is both roles together.
 
     The standard error of a mean is that of its items; of bits per byte, the delta method for a
-    ratio of sums; of a metric of the whole corpus, the deviation over 100 seeded resamples. All
-    three take items as independent.
+    ratio of sums; of a metric of the whole corpus, the deviation over 100 seeded resamples. These
+    three take items as independent. Of a metric made of source items' means it is the deviation
+    over draws of whole source items.
     """
     rows = []
     for num_fewshot in sorted({question.num_fewshot for question, _ in asked}):
         at = [pair for pair in asked if pair[0].num_fewshot == num_fewshot]
         for metric in task.metrics([outcome for _, outcome in at]):
             for role in ROLES:
-                outcomes = [
-                    outcome
+                those = [
+                    (question, outcome)
                     for question, outcome in at
                     if role in ("all", question.item.role) and _has(metric, outcome)
                 ]
-                if outcomes:
+                if those:
                     place = {"task": task.name, "metric": metric.name, "num_fewshot": num_fewshot}
-                    rows.append(place | {"role": role} | _row(task, metric, outcomes))
+                    rows.append(place | {"role": role} | _row(task, metric, those))
     return rows
 
 
-def _row(task: Task, metric: Metric, outcomes: list[Outcome]) -> dict[str, Any]:
-    value, stderr = _value(task, metric, outcomes)
+def _row(task: Task, metric: Metric, asked: Sequence[Asked]) -> dict[str, Any]:
+    outcomes = [outcome for _, outcome in asked]
+    value, stderr = _value(task, metric, asked)
     is_choice = metric.name in ACCURACIES and all(o.choice_logprobs for o in outcomes)
     return {
         "value": _finite(value),
@@ -65,7 +72,8 @@ def _has(metric: Metric, outcome: Outcome) -> bool:
     return metric.name in outcome.metrics or metric.name in outcome.raw
 
 
-def _value(task: Task, metric: Metric, outcomes: list[Outcome]) -> tuple[float, float]:
+def _value(task: Task, metric: Metric, asked: Sequence[Asked]) -> tuple[float, float]:
+    outcomes = [outcome for _, outcome in asked]
     match metric.aggregation:
         case "mean":
             return mean_and_stderr([outcome.metrics[metric.name] for outcome in outcomes])
@@ -74,9 +82,24 @@ def _value(task: Task, metric: Metric, outcomes: list[Outcome]) -> tuple[float, 
                 [outcome.nats or 0.0 for outcome in outcomes],
                 [outcome.num_bytes or 0 for outcome in outcomes],
             )
+        case "by_source":
+            return task.aggregate(metric, outcomes), _stderr_of_sources(task, metric, asked)
         case _:
             value = task.aggregate(metric, outcomes)
             return value, _resampled(lambda some: task.aggregate(metric, some), outcomes)
+
+
+def _stderr_of_sources(task: Task, metric: Metric, asked: Sequence[Asked]) -> float:
+    """The deviation of a score over draws of whole source items; NaN with too few of them."""
+    rows = item_rows(task, asked)
+    score = {"metric": metric.name, "aggregation": metric.aggregation}
+    kept = item_values(score, lambda name: [row.get(name) for row in rows])
+    assert kept is not None  # such a metric is made of its items
+    sources = np.array([row["source_item"] for row in rows])
+    draws_RN = sampled_scores(
+        [kept.figures(sources)], generator("stderr", task.name, metric.name), clusters_I=sources
+    )
+    return float(np.std(draws_RN[0, 1:], ddof=1))
 
 
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:

@@ -72,7 +72,8 @@ class Metric:
         higher_is_better: Its direction.
         unit: ``fraction``, ``bits/byte``, ``points`` (0..100) or what else it is counted in.
         is_main: The one that stands for its task.
-        aggregation: ``mean`` of items, ``ratio`` (summed nats over summed bytes) or ``corpus``.
+        aggregation: ``mean`` of items, ``ratio`` (summed nats over summed bytes), ``by_source``
+            (made of means over source items of their items' means) or ``corpus`` (none of these).
     """
 
     name: str

@@ -68,6 +68,8 @@ def task_flips(book: ScoreBook, key: TaskKey) -> dict[Checkpoint, SampledFlips]:
 
 def is_right_or_wrong(items: Items) -> bool:
     """Whether each item is either right or wrong."""
+    if items.by_source or items.formula is not None:
+        return False
     return items.weights is None and bool(np.isin(items.values, (0, 1)).all())
 
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from retain.measure.bias import NEUTRAL, has_neutral
+from retain.measure.bias import neutral_share
 from retain.measure.statistics import UNKNOWN, Interval
 from retain.report.results import Arm
 from retain.report.scorebook import Floats, ScoreBook, TaskFacts, figure, interval
@@ -67,16 +67,16 @@ class Column:
     @property
     def is_about_neutral(self) -> bool:
         """Whether neither more nor less is better: a share of stereotypes."""
-        return has_neutral(self.facts.key.metric)
+        return neutral_share(self.facts.key.metric) is not None
 
     @property
     def metric(self) -> str:
         """Metric and direction."""
         name = metric_name(self.facts.key.metric)
-        if self.is_about_neutral:
-            return f"{NEUTRAL:g} is neutral" if self.part else f"{name}, {NEUTRAL:g} is neutral"
+        neutral = neutral_share(self.facts.key.metric)
         better = "higher" if self.facts.higher_is_better else "lower"
-        return f"{name}, {better} is better"
+        told = f"{better} is better" if neutral is None else f"{neutral:g} is neutral"
+        return told if self.part else f"{name}, {told}"
 
     @property
     def levels(self) -> list[str]:
@@ -124,18 +124,37 @@ def heat_maps(book: ScoreBook) -> list[HeatMap]:
     return _maps(book, tuple(columns))
 
 
+OF_BIAS = {"icat": "ICAT", "lms": "sense before nonsense (LMS)"}
+"""What stands beside StereoSet's shares: no share itself, but what they must be read against."""
+
+
 def bias_maps(book: ScoreBook) -> list[tuple[str, list[HeatMap]]]:
     """For each task of stereotypes its shares, in all and by type of bias, as heat maps."""
     by_task: dict[str, list[Column]] = {}
     for key, facts in book.tasks.items():
-        if has_neutral(key.metric):
-            kind = key.metric.partition("_")[2].replace("_", " ")
-            column = Column(facts=facts, is_taught=False, part=kind or "all")
+        if part := _part_of_bias(key.metric):
+            column = Column(facts=facts, is_taught=False, part=part)
             by_task.setdefault(key.task, []).append(column)
     return [
-        (task_name(task), _maps(book, tuple(sorted(columns, key=lambda one: one.part != "all"))))
+        (task_name(task), _maps(book, tuple(sorted(columns, key=_place_of_bias))))
         for task, columns in by_task.items()
+        if any(column.is_about_neutral for column in columns)
     ]
+
+
+def _part_of_bias(metric: str) -> str:
+    """What a column of the table of stereotypes is called; empty for any other metric."""
+    if metric in OF_BIAS:
+        return OF_BIAS[metric]
+    if neutral_share(metric) is None:
+        return ""
+    kind = "" if metric == "pct_stereotype" else metric.partition("_")[2]
+    return kind.replace("_", " ") or "all"
+
+
+def _place_of_bias(column: Column) -> tuple[bool, bool]:
+    """The share of all items, then what stands beside it, then types of bias."""
+    return column.part != "all", column.part not in OF_BIAS.values()
 
 
 def _maps(book: ScoreBook, columns: tuple[Column, ...]) -> list[HeatMap]:

@@ -10,14 +10,9 @@ import numpy as np
 
 from retain.errors import DataError
 from retain.measure.forgetting import oriented
+from retain.measure.item_scores import sampled_scores
 from retain.measure.recovery import Recovery, Scores, recovery
-from retain.measure.statistics import (
-    MIN_CLUSTERS,
-    generator,
-    num_clusters,
-    ratio_of_sums,
-    resampled_scores,
-)
+from retain.measure.statistics import generator
 from retain.report.by_seed import Figures, Found, Kind, Place, figure_rows, over_seeds
 from retain.report.facts import Retuned
 from retain.report.results import Arm, Results
@@ -85,7 +80,7 @@ def _scores(results: Results, where: Checkpoint, retunes: Retunes) -> tuple[Scor
     items += [retunes[what].items for what in order]
     known = [one for one in items if one is not None]
     sign = float(oriented(np.array(1.0), first.score.higher_is_better))
-    if len(known) < len(items) or num_clusters(known[0].groups) < MIN_CLUSTERS:
+    if len(known) < len(items):
         return Scores(*(without_resamples(sign * value) for value in values)), first.score.num_items
     return Scores(*(sign * sampled for sampled in _resampled(key, known))), len(known[0].hashes)
 
@@ -97,15 +92,8 @@ def _resampled(key: TaskKey, listed: Sequence[Items]) -> Iterator[Floats]:
             f"{key.task}: a retuned model was scored on other items than the one it came from; "
             "run again with one `limit`"
         )
-    weights = [np.ones_like(one.values) if one.weights is None else one.weights for one in listed]
-    draws_RB = resampled_scores(
-        np.stack([one.values for one in listed]),
-        generator("recovery", *key),
-        weights_RI=np.stack(weights),
-        clusters_I=first.groups,
-    )
-    for one, draws_B in zip(listed, draws_RB, strict=True):
-        yield np.concatenate([[ratio_of_sums(one.values, one.weights)], draws_B])
+    figures = [one.figures for one in listed]
+    yield from sampled_scores(figures, generator("recovery", *key), clusters_I=first.groups)
 
 
 # ---------------------------------------------------------------- for the page

@@ -10,16 +10,9 @@ from dataclasses import astuple, dataclass, fields, replace
 import numpy as np
 
 from retain.errors import DataError
+from retain.measure.item_scores import sampled_scores
 from retain.measure.significance import draws_p_value, holm
-from retain.measure.statistics import (
-    MIN_CLUSTERS,
-    UNKNOWN,
-    Interval,
-    generator,
-    num_clusters,
-    ratio_of_sums,
-    resampled_scores,
-)
+from retain.measure.statistics import UNKNOWN, Interval, generator
 from retain.report.results import Results
 from retain.report.scorebook import Floats, figure, interval, mean_over_seeds
 from retain.report.scores import BASE_PHASE, Checkpoint, ItemKey, Items, ScoreRow, TaskKey
@@ -237,18 +230,11 @@ def _difference(
     if not len(shared):
         return np.array([math.nan]), (math.nan, math.nan), 0
     paired = [_only(items, shared) for items in all_items]
-    points = np.array([ratio_of_sums(one.values, one.weights) for one in paired])
-    half = len(ours)
-    means = float(points[:half].mean()), float(points[half:].mean())
-    if num_clusters(paired[0].groups) < MIN_CLUSTERS:
-        return np.array([means[0] - means[1]]), means, len(shared)
-    draws_RB = resampled_scores(
-        np.stack([one.values for one in paired]),
-        generator("items", *key),
-        weights_RI=np.stack([_weights(one) for one in paired]),
-        clusters_I=paired[0].groups,
+    sampled_RN = sampled_scores(
+        [one.figures for one in paired], generator("items", *key), clusters_I=paired[0].groups
     )
-    sampled_RN = np.concatenate([points[:, None], draws_RB], axis=1)
+    half = len(ours)
+    means = float(sampled_RN[:half, 0].mean()), float(sampled_RN[half:, 0].mean())
     by_seed = list(sampled_RN[:half] - sampled_RN[half:])
     mean_N = mean_over_seeds(by_seed, "runs", *key)
     return mean_N, means, len(shared)
@@ -258,17 +244,7 @@ def _only(items: Items, hashes: np.ndarray) -> Items:
     """The items of these hashes, in their order."""
     order = np.argsort(items.hashes)
     place = order[np.searchsorted(items.hashes, hashes, sorter=order)]
-    return Items(
-        hashes=items.hashes[place],
-        roles=items.roles[place],
-        groups=items.groups[place],
-        values=items.values[place],
-        weights=None if items.weights is None else items.weights[place],
-    )
-
-
-def _weights(items: Items) -> Floats:
-    return np.ones_like(items.values) if items.weights is None else items.weights
+    return items.at(place)
 
 
 def _with_holm(rows: list[RunRow]) -> list[RunRow]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from retain.errors import DataError
 from retain.evaluate.shots import FIRST, Shots
 from retain.measure.forgetting import oriented
+from retain.measure.item_scores import sampled_scores
 from retain.measure.statistics import (
     MIN_CLUSTERS,
     NUM_RESAMPLES,
@@ -27,8 +28,6 @@ from retain.measure.statistics import (
     num_clusters,
     over_seeds,
     percentile_interval,
-    ratio_of_sums,
-    resampled_scores,
 )
 from retain.report.results import Arm, Results
 from retain.report.scores import (
@@ -338,16 +337,13 @@ class ScoreBook:
             _check_same_items(row, items, rows[0], first)
             _check_adds_up(row, items)
         num_sources = num_clusters(first.groups)
-        if num_sources < MIN_CLUSTERS:
-            return num_sources
-        draws_RB = resampled_scores(
-            np.stack([items.values for items in all_items]),
+        sampled_RN = sampled_scores(
+            [items.figures for items in all_items],
             generator("items", *key),
-            weights_RI=np.stack([_weights(items) for items in all_items]),
             clusters_I=first.groups,
         )
-        for row, draws_B in zip(rows, draws_RB, strict=True):
-            self._scores[row.checkpoint, key][1:] = oriented(draws_B, row.higher_is_better)
+        for row, sampled_N in zip(rows, sampled_RN, strict=True):
+            self._scores[row.checkpoint, key][1:] = oriented(sampled_N[1:], row.higher_is_better)
         return num_sources
 
     def _has_headroom(self, row: ScoreRow, key: TaskKey) -> bool:
@@ -366,10 +362,6 @@ def _own_values(arm: Arm) -> set[tuple[str, str]]:
     return {(name.removeprefix(own), repr(value)) for name, value in arm.swept}
 
 
-def _weights(items: Items) -> Floats:
-    return np.ones_like(items.values) if items.weights is None else items.weights
-
-
 def _check_same_items(row: ScoreRow, items: Items, first_row: ScoreRow, first: Items) -> None:
     if not np.array_equal(items.hashes, first.hashes):
         raise DataError(
@@ -380,10 +372,10 @@ def _check_same_items(row: ScoreRow, items: Items, first_row: ScoreRow, first: I
 
 
 def _check_adds_up(row: ScoreRow, items: Items) -> None:
-    value = ratio_of_sums(items.values, items.weights)
+    value = items.figures.score
     if not math.isclose(value, row.value, rel_tol=1e-5, abs_tol=1e-6):
         raise DataError(
             f"{row.task}, {row.metric}, at {row.checkpoint}: the score says {row.value:.6g}, its "
-            f"{len(items.values)} {row.role} items say {value:.6g}. A metric that is not a sum "
-            "over items divided by a sum over items must come without items."
+            f"{len(items.hashes)} {row.role} items say {value:.6g}. A metric that is no function "
+            "of sums over items must come without items."
         )

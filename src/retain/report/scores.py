@@ -1,10 +1,13 @@
 """Scores and scored items, and the names they are told apart by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from retain.evaluate.item_values import ItemValues
+from retain.measure.item_scores import Formula, ItemFigures
 
 if TYPE_CHECKING:
     from retain.pipeline.graph import Row
@@ -113,6 +116,9 @@ class Items:
         groups: Source item; items of one group are resampled together.
         values: Above the line of the score: 1 or 0 for an accuracy, bits for bits per byte.
         weights: Below the line: bytes for bits per byte; None means 1 each.
+        by_source: Whether every source item weighs alike, however many items it has.
+        formula: Where a score is made of several ratios: from them to it. ``values`` then have a
+            row for each, shape (K, I).
     """
 
     hashes: NDArray[np.str_]
@@ -120,18 +126,30 @@ class Items:
     groups: NDArray[np.str_]
     values: Floats
     weights: Floats | None = None
+    by_source: bool = False
+    formula: Formula | None = None
 
     def of_role(self, role: str) -> "Items":
         """The items of one role, ordered by hash so that nothing depends on the file's order."""
         (index,) = np.nonzero(self.roles == role)
-        index = index[np.argsort(self.hashes[index], kind="stable")]
-        return Items(
+        return self.at(index[np.argsort(self.hashes[index], kind="stable")])
+
+    def at(self, index: NDArray[np.intp]) -> "Items":
+        """The items at these places, in their order."""
+        return replace(
+            self,
             hashes=self.hashes[index],
             roles=self.roles[index],
             groups=self.groups[index],
-            values=self.values[index],
+            values=self.values[..., index],
             weights=None if self.weights is None else self.weights[index],
         )
+
+    @property
+    def figures(self) -> ItemFigures:
+        """What the score of these items is made of."""
+        kept = ItemValues(self.values, self.weights, self.by_source, self.formula)
+        return kept.figures(self.groups)
 
 
 def stop_name(arm: str, part: str) -> str:

@@ -13,13 +13,8 @@ import numpy as np
 from retain.evaluate.shots import FIRST, Shots
 from retain.measure.fewshot import extra_gain, relative_gain
 from retain.measure.forgetting import oriented
-from retain.measure.statistics import (
-    MIN_CLUSTERS,
-    generator,
-    num_clusters,
-    resampled_scores,
-    seed_spread,
-)
+from retain.measure.item_scores import sampled_scores
+from retain.measure.statistics import generator, seed_spread
 from retain.report.measured import Measure, Measured, of_task
 from retain.report.scorebook import (
     MISSING,
@@ -179,21 +174,11 @@ def _sampled(
             for key in keys
             for where in _checkpoints(book)
         }
-    first = next(iter(items.values()))
     rows = list(items.values())
-    point_R = [float(one.values.sum() / _weights(one).sum()) for one in rows]
-    draws_RB = resampled_scores(
-        np.stack([one.values for one in rows]),
-        generator("shots", *keys[0]),
-        weights_RI=np.stack([_weights(one) for one in rows]),
-        clusters_I=first.groups,
+    sampled_RN = sampled_scores(
+        [one.figures for one in rows], generator("shots", *keys[0]), clusters_I=rows[0].groups
     )
-    if num_clusters(first.groups) < MIN_CLUSTERS:
-        draws_RB[:] = np.nan  # as ScoreBook does: no interval
-    return {
-        at: sign * np.concatenate([[point], draws_B])
-        for at, point, draws_B in zip(items, point_R, draws_RB, strict=True)
-    }
+    return {at: sign * sampled_N for at, sampled_N in zip(items, sampled_RN, strict=True)}
 
 
 def _checkpoints(book: ScoreBook) -> Iterator[Checkpoint]:
@@ -205,7 +190,3 @@ def _checkpoints(book: ScoreBook) -> Iterator[Checkpoint]:
 
 def _are_same(rows: Sequence[Items]) -> bool:
     return all(np.array_equal(one.hashes, rows[0].hashes) for one in rows)
-
-
-def _weights(items: Items) -> Floats:
-    return np.ones_like(items.values) if items.weights is None else items.weights

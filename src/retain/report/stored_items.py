@@ -1,14 +1,14 @@
 """The items of a finished evaluation, read once however many arms share it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
-from math import log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from retain.evaluate.item_values import item_values
 from retain.report.scores import Checkpoint, ItemKey, Items, TaskKey
 from retain.steps.step import Step
 from retain.steps.store import Store
@@ -30,32 +30,25 @@ def _read_items(path: Path, scores: Path) -> dict[TaskKey, Items]:
         name: np.asarray(table[name].to_pylist()) for name in ("item", "role", "source_item")
     }
     shots = np.asarray(table["num_fewshot"].to_pylist())
+
+    @cache
+    def column(name: str) -> Sequence[Any] | None:
+        return table[name].to_pylist() if name in table.column_names else None
+
     found: dict[TaskKey, Items] = {}
     for score in json.loads(scores.read_text("utf-8")):
         key = TaskKey(score["task"], score["metric"], score["num_fewshot"])
-        values, weights = _values(table, score)
-        if values is None or key in found:
+        if key in found or (kept := item_values(score, column)) is None:
             continue
-        chosen = (shots == score["num_fewshot"]) & ~np.isnan(values)
-        found[key] = Items(
-            hashes=columns["item"][chosen],
-            roles=columns["role"][chosen],
-            groups=columns["source_item"][chosen],
-            values=values[chosen],
-            weights=None if weights is None else weights[chosen],
+        has_it = ~np.isnan(np.atleast_2d(kept.values)).any(axis=0)
+        every = Items(
+            hashes=columns["item"],
+            roles=columns["role"],
+            groups=columns["source_item"],
+            values=kept.values,
+            weights=kept.weights,
+            by_source=kept.by_source,
+            formula=kept.formula,
         )
+        found[key] = every.at(np.flatnonzero((shots == score["num_fewshot"]) & has_it))
     return found
-
-
-def _values(table: Any, score: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Above and below the line of a score, by item; (None, None) for a metric of the corpus."""
-
-    def numbers(name: str) -> Any:
-        return np.asarray(table[name].to_pylist(), dtype=np.float64)
-
-    if score["aggregation"] == "ratio":
-        return numbers("nats") / log(2), numbers("num_bytes")
-    name = f"metric:{score['metric']}"
-    if score["aggregation"] != "mean" or name not in table.column_names:
-        return None, None
-    return numbers(name), None
