@@ -44,7 +44,7 @@ def as_loaded(model, base):
 def test_weights_are_those_of_the_model(base, tokenizer):
     loaded = load(str(base), precision="fp32")
     sentence = SENTENCES[0]
-    read = attention._read(loaded, 1, sentence)
+    [read] = attention._read(loaded, 1, [sentence])
     ids = torch.tensor([[1, *tokenizer(sentence.text, add_special_tokens=False).input_ids]])
     loaded.model.set_attn_implementation("eager")
     with torch.no_grad():
@@ -57,12 +57,23 @@ def test_weights_are_those_of_the_model(base, tokenizer):
         assert read.sink[layer, :, sentence.later] == pytest.approx(sink)
 
 
+def test_sentences_of_one_length_read_together_are_as_read_alone(base, monkeypatch):
+    loaded = load(str(base), precision="fp32")
+    together = attention._read(loaded, 1, SENTENCES)
+    assert [one.sentence for one in together] == SENTENCES
+    monkeypatch.setattr(attention, "AT_ONCE", 1)
+    for one, alone in zip(together, attention._read(loaded, 1, SENTENCES), strict=True):
+        assert one.tokens == alone.tokens
+        np.testing.assert_allclose(one.weight, alone.weight, atol=1e-6)
+        np.testing.assert_allclose(one.sink, alone.sink, atol=1e-6)
+
+
 def test_a_local_layer_says_nothing_of_what_it_cannot_see(base):
     model = gemma3()  # looks back over 16 tokens in its first layer
     loaded = as_loaded(model, base)
     before = model.config._attn_implementation
     long = max(SENTENCES, key=lambda one: len(one.text))
-    read = attention._read(loaded, 1, long)
+    [read] = attention._read(loaded, 1, [long])
     assert model.config._attn_implementation == before
     first, last = read.between(0, len(long.words) - 1)
     assert np.isnan(first).all()
@@ -89,12 +100,13 @@ def test_heads_that_spread_evenly_show_no_difference(base, monkeypatch):
     """Even attention behind a sink: a word that stands later gets less, and so does its control."""
     real = attention._read
 
-    def even(loaded, start, sentence):
-        read = real(loaded, start, sentence)
-        for later, earlier in np.ndindex(len(read.tokens), len(read.tokens)):
-            if earlier < later:
-                read.weight[:, :, later, earlier] = 0.3 * even_share(read.pair(earlier, later))
-        return read
+    def even(loaded, start, listed):
+        found = real(loaded, start, listed)
+        for read in found:
+            for later, earlier in np.ndindex(len(read.tokens), len(read.tokens)):
+                if earlier < later:
+                    read.weight[:, :, later, earlier] = 0.3 * even_share(read.pair(earlier, later))
+        return found
 
     monkeypatch.setattr(attention, "_read", even)
     for told in attention.measure(Models(base, base), [])["maps"].values():
@@ -106,10 +118,11 @@ def test_a_head_that_follows_is_found(base, monkeypatch):
     """A model whose second head looks from each marked later word at its earlier word."""
     real = attention._read
 
-    def follow(loaded, start, sentence):
-        read = real(loaded, start, sentence)
-        read.weight[2, 1, sentence.later, sentence.earlier] += 0.5
-        return read
+    def follow(loaded, start, listed):
+        found = real(loaded, start, listed)
+        for read in found:
+            read.weight[2, 1, read.sentence.later, read.sentence.earlier] += 0.5
+        return found
 
     monkeypatch.setattr(attention, "_read", follow)
     told = attention.measure(Models(base, base), [])["maps"]
@@ -122,13 +135,13 @@ def test_a_head_that_follows_is_found(base, monkeypatch):
 
 @pytest.mark.parametrize("build", [gpt2, bloom])
 def test_other_families_give_their_weights(base, build):
-    read = attention._read(as_loaded(build(), base), 1, SENTENCES[0])
+    [read] = attention._read(as_loaded(build(), base), 1, SENTENCES[:1])
     assert read.weight.shape[:2] == (2, 4)
 
 
 def test_a_model_without_attention_is_refused(base):
     with pytest.raises(TaskError, match="gives no attention weights"):
-        attention._read(as_loaded(mamba(), base), 1, SENTENCES[0])
+        attention._read(as_loaded(mamba(), base), 1, SENTENCES[:1])
 
 
 def test_a_tokenizer_without_places_is_refused(tokenizer):

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,11 @@ from retain.measure.attention import (
     word_attention,
 )
 from retain.measure.statistics import generator
+from retain.model.adapters import plain
 from retain.model.load import Loaded
 
+AT_ONCE = 8
+"""Sentences that are read together at most: their weights are held in memory."""
 NUM_CONTROLS = 6
 """Pairs that a dependency is compared with; their mean is taken."""
 DIGITS = 5
@@ -87,7 +91,7 @@ def measure(models: Models, examples: Sequence[Sequence[Example]]) -> dict[str, 
     means: dict[str, list[Floats]] = {"dependency": [], "control": []}
     sinks: list[Floats] = []
     for language, listed in sentences().items():
-        read = [_read(loaded, start, one) for one in listed]
+        read = _read(loaded, start, listed)
         sinks += [one.sink[:, :, one.sentence.later] for one in read]
         own_SLH = [one.between(one.sentence.earlier, one.sentence.later) for one in read]
         controls = _controls(read)
@@ -184,20 +188,46 @@ def _mean(maps: Sequence[Floats]) -> Floats:
 
 
 @torch.no_grad()
-def _read(loaded: Loaded, start: int, sentence: Sentence) -> Read:
-    ids, places = _tokens(loaded.tokenizer, sentence)
-    tokens = torch.tensor([[start, *ids]], device=loaded.device)
+def _read(loaded: Loaded, start: int, listed: Sequence[Sentence]) -> list[Read]:
+    """Every sentence as the model reads it, those of as many tokens at once, without the head."""
+    tokens = [_tokens(loaded.tokenizer, sentence) for sentence in listed]
+    by_length: dict[int, list[int]] = {}
+    for index, (ids, _) in enumerate(tokens):
+        by_length.setdefault(len(ids), []).append(index)
+    found: dict[int, Read] = {}
+    for same in by_length.values():
+        for first in range(0, len(same), AT_ONCE):
+            chosen = same[first : first + AT_ONCE]
+            layers = _layers(loaded, [[start, *tokens[index][0]] for index in chosen])
+            for row, index in enumerate(chosen):
+                weight_LHTT = np.stack([layer[row] for layer in layers])
+                found[index] = _of_words(listed[index], weight_LHTT, tokens[index][1])
+    return [found[index] for index in range(len(listed))]
+
+
+def _layers(loaded: Loaded, rows: list[list[int]]) -> list[Floats]:
+    """The attention weights of each layer, (rows, H, T, T)."""
+    ids = torch.tensor(rows, device=loaded.device)
+    takes = signature(plain(loaded.model).forward).parameters
+    without_head = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
     with _eager(loaded.model):
-        output = loaded.model(input_ids=tokens, use_cache=False, output_attentions=True)
+        output = loaded.model(
+            input_ids=ids, use_cache=False, output_attentions=True, **without_head
+        )
     given = getattr(output, "attentions", None) or ()
-    layers = [one[0].float().cpu().numpy() for one in given if one is not None]
+    layers = [one.float().cpu().numpy() for one in given if one is not None]
     if not layers:
         raise TaskError(
             f"probe attention: {type(loaded.model).__name__} gives no attention weights; "
             "leave attention out of evaluate.probes"
         )
+    return layers
+
+
+def _of_words(sentence: Sentence, weight_LHTT: Floats, places: Sequence[tuple[int, ...]]) -> Read:
+    """From tokens to words; ``places`` are the tokens of each word, without the start token."""
     words = [tuple(place + 1 for place in found) for found in places]
-    weight = word_attention(np.stack(layers), [(0,), *words])
+    weight = word_attention(weight_LHTT, [(0,), *words])
     unseen = (weight == 0).all(axis=1, keepdims=True)  # masked in all heads of the layer
     weight = np.where(unseen, math.nan, weight)
     return Read(sentence, weight[:, :, 1:, 1:], np.nan_to_num(weight[:, :, 1:, 0]), words)
