@@ -113,9 +113,8 @@ def test_items_say_what_every_score_is_made_of(scored):
     for score in scored.scores:
         rows = [one for one in scored.items if score["role"] in ("all", one["role"])]
         kept = item_values(score, lambda name, of=rows: [one.get(name) for one in of])
-        has_it = ~np.isnan(np.atleast_2d(kept.values)).any(axis=0)
-        sources = np.array([one["source_item"] for one in rows])[has_it]
-        assert kept.at(has_it).figures(sources).score == pytest.approx(score["value"])
+        sources = np.array([one["source_item"] for one in rows])[kept.known]
+        assert kept.at(kept.known).figures(sources).score == pytest.approx(score["value"])
 
 
 def test_errors_and_intervals_are_over_terms(scored):

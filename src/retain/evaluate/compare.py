@@ -90,7 +90,7 @@ def _interval(
     both = [one for one in kept if one is not None]
     if len(both) < len(kept):
         return (None, None), None
-    has_it = ~np.isnan(np.vstack([one.values for one in both])).any(axis=0)
+    has_it = both[0].known & both[1].known
     sources = np.array([one["source_item"] for one in mine])[has_it]
     sampled_RN = sampled_scores(
         [one.at(has_it).figures(sources) for one in both],

@@ -39,6 +39,11 @@ class ItemValues(NamedTuple):
     by_source: bool = False
     formula: Formula | None = None
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which items have a part in the score."""
+        return np.asarray(~np.isnan(np.atleast_2d(self.values)).any(axis=0))
+
     def at(self, chosen_I: NDArray[np.bool_]) -> "ItemValues":
         """Of the chosen items alone."""
         weights_I = None if self.weights is None else self.weights[chosen_I]

@@ -40,7 +40,6 @@ def _read_items(path: Path, scores: Path) -> dict[TaskKey, Items]:
         key = TaskKey(score["task"], score["metric"], score["num_fewshot"])
         if key in found or (kept := item_values(score, column)) is None:
             continue
-        has_it = ~np.isnan(np.atleast_2d(kept.values)).any(axis=0)
         every = Items(
             hashes=columns["item"],
             roles=columns["role"],
@@ -50,5 +49,5 @@ def _read_items(path: Path, scores: Path) -> dict[TaskKey, Items]:
             by_source=kept.by_source,
             formula=kept.formula,
         )
-        found[key] = every.at(np.flatnonzero((shots == score["num_fewshot"]) & has_it))
+        found[key] = every.at(np.flatnonzero((shots == score["num_fewshot"]) & kept.known))
     return found
