@@ -13,6 +13,7 @@ from retain.model import cache
 from retain.rehearse import grow
 from retain.rehearse.log import Text
 from retain.rehearse.pen import ModelPen
+from retain.steps.lock import locked
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,12 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path, tiny_model_folder):
     (tmp_path / "x.jsonl").write_text("mine")
     with pytest.raises(RetainError, match="exists already"):
         api.rehearse(str(tiny_model_folder), "tree_generation", output=tmp_path / "x.jsonl")
+
+
+def test_a_file_that_another_process_writes_is_left_to_it(tmp_path, prompts, tiny_model_folder):
+    with locked(tmp_path / ".x.jsonl.lock"), pytest.raises(RetainError, match=r"x\.jsonl: process"):
+        called(tiny_model_folder, prompts, tmp_path / "x.jsonl")
+    assert not list(tmp_path.glob("x.jsonl*"))
 
 
 CALL = ("generative_replay", ["num_documents=9", "max_new_tokens=8", "temperature=1.0"])

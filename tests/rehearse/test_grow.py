@@ -150,6 +150,15 @@ def test_what_does_not_fit_into_the_model_ends_its_branch():
     assert found.removed["user"][grow.TOO_LONG] == 8
 
 
+def test_a_model_without_room_for_a_first_question_is_told_and_not_asked_for_ever():
+    class Narrow(ToyPen):
+        def fits(self, ask):
+            return False
+
+    with pytest.raises(DataError, match=r"wrote 0 texts.* too long for the model 100(.|\n)*Lower"):
+        grown(Twigs(name="t", num_documents=4, branching=(4, 2)), Narrow())
+
+
 def test_nothing_to_ask_is_an_error():
     class Silent(Twigs):
         def expand(self, node, examples, rng):

@@ -1,7 +1,8 @@
 """A corpus that a model writes, as a file for whatever trains on it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from retain.pipeline.kinds import KINDS
 from retain.recipe.dotted import split
 from retain.rehearse.corpus import Corpus
 from retain.steps.durable import fsync, publish
+from retain.steps.lock import locked
 
 OF_RECIPES = (*OF_MIX, "phases", "writer")
 
@@ -41,7 +43,8 @@ def rehearse(
         seed: Of all that is drawn.
 
     Raises:
-        RetainError: If a value cannot be, the file exists, or the model writes nothing usable.
+        RetainError: If a value cannot be, the file exists, another process writes it, or the model
+            writes nothing usable.
         Interrupted: After a signal; the same call goes on.
     """
     from retain import terminal
@@ -58,42 +61,58 @@ def rehearse(
     corpus = made.rehearse(Past())
     assert corpus is not None
     examples = _examples(made, corpus)
-    sha256 = identity(model)["sha256"]
-    begun = path.with_name(f"{path.name}.begun")
-    scored = _scored(tasks)
-    precision = resolve("auto")
-    asked = [made.spec_of_corpus(), KINDS["rehearse"].version, sha256, seed, precision]
-    asked.append([example.id for example in examples])
-    if is_of_another(begun, asked):
-        raise StoreError(
-            f"{begun}: holds what was written so far by another model, with another seed, other "
-            "values or prompts; give the same ones to go on with it, name another --output, or "
-            "remove that file to begin anew"
-        )
-    with (
-        listening(on_stop=_say_stopping, on_leave=lambda reason: None) as stop,
-        terminal.bar(f"{model} writes") as progress,
-    ):
-        writing = Writing(
-            corpus=corpus,
-            model=sha256,
-            examples=examples,
-            seed=seed,
-            precision=precision,
-            log=Log(begun, asked),
-            progress=progress,
-            stop=stop,
-        )
-        partial = path.with_name(f"{path.name}.partial")
-        facts = writing.write(folder(model), partial)
-    num_leaks = 0
-    if scored:
-        facts |= _without(partial, scored)
-        num_leaks = facts["num_leaks"]
-    fsync(partial)
-    publish(partial, path)
-    begun.unlink(missing_ok=True)
+    with alone(path):
+        sha256 = identity(model)["sha256"]
+        begun = path.with_name(f"{path.name}.begun")
+        scored = _scored(tasks)
+        precision = resolve("auto")
+        asked = [made.spec_of_corpus(), KINDS["rehearse"].version, sha256, seed, precision]
+        asked.append([example.id for example in examples])
+        if is_of_another(begun, asked):
+            raise StoreError(
+                f"{begun}: holds what was written so far by another model, with another seed, "
+                "other values or prompts; give the same ones to go on with it, name another "
+                "--output, or remove that file to begin anew"
+            )
+        with (
+            listening(on_stop=_say_stopping, on_leave=lambda reason: None) as stop,
+            terminal.bar(f"{model} writes") as progress,
+        ):
+            writing = Writing(
+                corpus=corpus,
+                model=sha256,
+                examples=examples,
+                seed=seed,
+                precision=precision,
+                log=Log(begun, asked),
+                progress=progress,
+                stop=stop,
+            )
+            partial = path.with_name(f"{path.name}.partial")
+            facts = writing.write(folder(model), partial)
+        num_leaks = 0
+        if scored:
+            facts |= _without(partial, scored)
+            num_leaks = facts["num_leaks"]
+        fsync(partial)
+        publish(partial, path)
+        begun.unlink(missing_ok=True)
     return _text(path, facts, num_leaks)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a file that is about to be written: two calls would add to one log.
+
+    Raises:
+        StoreError: If another process writes it.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with locked(lock, what=str(path)):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _say_stopping() -> None:

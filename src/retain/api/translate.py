@@ -44,6 +44,7 @@ def translate_data(  # noqa: PLR0913 - each is an option of the command
     from retain.model.reference import identity
     from retain.rehearse.log import Log
     from retain.rehearse.translate import PairFilters, Pairs, translated, translator
+    from retain.steps.durable import fsync, publish
 
     path = Path(output)
     if path.exists():
@@ -53,6 +54,7 @@ def translate_data(  # noqa: PLR0913 - each is an option of the command
     if len(texts) < len(examples):
         raise DataError(f"{source}: holds dialogues; running texts are translated (column `text`)")
     begun = path.with_name(f"{path.name}.begun")
+    partial = path.with_name(f"{path.name}.partial")
     asked = [identity(model)["sha256"], from_code, to_code, max_new_tokens,
              [one.id for one in examples]]  # fmt: skip
     filters = PairFilters(max_length_ratio=max_length_ratio, languages=tuple(languages))
@@ -73,7 +75,9 @@ def translate_data(  # noqa: PLR0913 - each is an option of the command
         )
         for place, text in pairs.kept
     ]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    partial.write_text("\n".join(lines) + "\n", "utf-8")
+    fsync(partial)
+    publish(partial, path)
     begun.unlink(missing_ok=True)
     removed = f"; removed: {counts}" if counts else ""
     return terminal.plain(f"{path}: {len(lines)} pairs of {len(texts)} texts{removed}")

@@ -27,7 +27,7 @@ from retain.rehearse.sentences import whole_sentences
 
 PORTION = 128  # texts between two saves
 MOST_WRITTEN = 20  # times the corpus's size, in texts or tokens, before giving up
-MOST_IN_VAIN = 100  # texts in trees without a line, before giving up
+MOST_IN_VAIN = 100  # texts in trees without a line, written or too long, before giving up
 NUM_SHOWN = 5
 TOO_LONG, SAID_BEFORE = "too long for the model", "said before in other words"
 Progress = Callable[[float, float, str, str], None]
@@ -132,15 +132,15 @@ class Grower:
             missing = full - self.corpus.size(grown.documents)
             if missing <= 0:
                 break
-            num_written = grown.num_written.total()
-            num_useful = num_written if lines else num_useful
-            if num_written - num_useful >= MOST_IN_VAIN or self._written > MOST_WRITTEN * full:
+            num_useful = self._num_asked if lines else num_useful
+            in_vain = self._num_asked - num_useful
+            if in_vain >= MOST_IN_VAIN or self._written > MOST_WRITTEN * full:
                 raise DataError(self._hardly_anything())
         grown.documents = self._cut(grown.documents, full)
         if not grown.documents:
             raise DataError(
                 self._hardly_anything()
-                if grown.num_written
+                if self._num_asked
                 else f"{self.corpus.name}: there is nothing to ask the model"
             )
         self.progress(full, full, "", self._unit)
@@ -148,6 +148,12 @@ class Grower:
             grown.removed.setdefault(role, Counter()).update(sieve.removed)
         self._note_size(full)
         return grown
+
+    @property
+    def _num_asked(self) -> int:
+        """Texts that were written, and those for which the model had no room."""
+        no_room = sum(counts[TOO_LONG] for counts in self.grown.removed.values())
+        return self.grown.num_written.total() + no_room
 
     @property
     def _written(self) -> int:
@@ -325,9 +331,12 @@ class Grower:
             removed.update(sieve.removed)
         listed = ", ".join(f"{why} {num}" for why, num in removed.most_common())
         samples = "\n".join(f"  {why}: {text[:200]!r}" for why, text in self.grown.samples)
+        lengths = " or ".join(self.corpus.length_keys)
+        no_room = f" Lower {lengths}, or shorten what stands before, if a text is too long."
         return (
             f"{self.corpus.name}: the model wrote {num_written} texts; {size} of "
             f"{self.corpus.full_size} {self._unit} can be used. Removed: {listed or 'none'}.\n"
-            f"{samples}\nRaise {' or '.join(self.corpus.length_keys)} if texts are cut off, lower "
-            "temperature if they make no sense, or let another model write (in a recipe: writer)."
+            f"{samples}\nRaise {lengths} if texts are cut off, lower temperature if they make no "
+            "sense, or let another model write (in a recipe: writer)."
+            f"{no_room if TOO_LONG in removed else ''}"
         )
