@@ -76,6 +76,9 @@ class Known:
             found: dict[str, Any] = _read(self.store.open(mix, "facts.json"))
             return found
         plain, factor = without_corpora(mix)
+        if mix.settings["budget"] == "same_total_compute" and plain != mix:
+            text = f"{mix.name}: its tokens are counted without what writing takes of them."
+            self.notes.setdefault(text)
         facts: dict[str, Any] = _read(self.open(plain, "facts.json"))
         for key in ("num_examples", "num_tokens", "trained_tokens"):
             facts[key] = int(factor * facts[key])
