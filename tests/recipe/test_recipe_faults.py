@@ -84,7 +84,15 @@ def test_freezing_is_pointed_to_its_method():
     assert "freezing is a method" in fault
 
 
-@pytest.mark.parametrize("key", ["per_device_train_batch_size", "cutoff_len", "lr", "load_in_4bit"])
+def test_a_longer_word_is_answered_with_the_key_it_begins_with():
+    [fault] = faults_of(with_train(packing_type="bfd"))
+    assert fault.startswith(f"{HINDI}.train.packing_type: unknown key 'packing_type'. Did you mean")
+    assert "Did you mean 'packing'?" in fault
+
+
+@pytest.mark.parametrize(
+    "key", ["per_device_train_batch_size", "cutoff_len", "optim", "load_in_4bit"]
+)
 def test_words_of_other_tools_are_answered(key):
     [fault] = faults_of(with_train(**{key: 1}))
     assert fault == f"{HINDI}.train.{key}: unknown key '{key}': {ELSEWHERE[key]}"

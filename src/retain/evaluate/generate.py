@@ -122,7 +122,9 @@ class Generator:
 
         def check_stop() -> None:
             if kept.stop():
-                raise Interrupted(f"{name}: stopped inside a portion of answers")
+                raise Interrupted(
+                    f"{name}: stopped inside a portion of answers; the same command goes on"
+                )
 
         def compute(portion: tuple[str, list[int]]) -> list[str]:
             way, indices = portion

@@ -78,7 +78,10 @@ class Ledger:
                 if ran_out:
                     raise MemoryError(f"{name}: memory ran out here in a former process")
                 if self.stop():
-                    raise Interrupted(f"{name}: stopped after {index} of {len(plan)} batches")
+                    raise Interrupted(
+                        f"{name}: stopped after {index} of {len(plan)} batches; the same command "
+                        "goes on"
+                    )
                 finished[index] = compute(batch)
                 self._keep(name, index, finished[index])
             done += cost(batch)

@@ -169,7 +169,10 @@ class Scorer:
                 plan = path.plan(fitted, self.budget_tokens)
                 for done, row in enumerate(plan, 1):
                     if watched.stop():
-                        raise Interrupted(f"{name}: stopped after {done - 1} of {len(plan)} rows")
+                        raise Interrupted(
+                            f"{name}: stopped after {done - 1} of {len(plan)} rows; the same "
+                            "command goes on"
+                        )
                     path.record(row, self.recorder)
                     watched.progress(done, len(plan), name, "rows")
 

@@ -64,7 +64,7 @@ ELSEWHERE = {
     "bf16": "use precision: auto, fp32 or bf16",
     "fp16": "use precision: auto, fp32 or bf16",
     "max_grad_value": "use max_grad_norm",
-    "optim": "AdamW is the one optimizer; leave this out",
+    "optim": "use optimizer: adamw or adamw_8bit",
     "seed": "use seeds at the top of the recipe, a list",
     "model_name_or_path": "use model",
     "base_model": "use model",
@@ -76,7 +76,14 @@ ELSEWHERE = {
     "output_dir": "a run's folder is runs/<name>; the command line's --runs moves it",
     "run_name": "use name",
     "trust_remote_code": "only the command line can say --trust-remote-code, never a recipe",
-    "report_to": "trackers are not part of a recipe",
+    "report_to": "it belongs to the train of a phase: train: {report_to: tensorboard}",
+    "packing_strategy": "use packing: true; no sequence is cut to fill a row",
+    "save_strategy": "not needed: a stopped run goes on by itself; save_steps says how often",
+    "save_total_limit": "not needed: the two newest snapshots are kept, none when a phase is done",
+    "resume_from_checkpoint": "not needed: the same command goes on",
+    "logging_steps": "not needed: every optimizer step stands in the curve; report_to shows them",
+    "group_by_length": "not needed: rows are packed, or sequences of like length",
+    "dataset_text_field": "use columns in the data: {source: ..., columns: {text: ...}}",
     "eval_steps": "use evaluate.during_phase: how often a phase is scored inside",
     "eval_strategy": "use evaluate.during_phase",
     "shots": "use num_fewshot",
@@ -121,7 +128,8 @@ def unknown(kind: str, got: str, known: Iterable[str]) -> str:
     listed = list(known)
     if kind == "key" and got in ELSEWHERE:
         return f"unknown key '{got}': {ELSEWHERE[got]}"
-    close = get_close_matches(got, listed, n=1, cutoff=0.6)
+    close = [word for word in listed if got.startswith(f"{word}_")]
+    close = close or get_close_matches(got, listed, n=1, cutoff=0.6)
     close = close or [word for word in listed if len(got) > 2 and got in word]
     guess = f" Did you mean '{close[0]}'?" if close else ""
     return f"unknown {kind} '{got}'.{guess} Known: {', '.join(listed)}"

@@ -118,7 +118,9 @@ def _waiter(stop: Callable[[], bool]) -> Callable[[float], None]:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if stop():
-                raise Interrupted("judge: stopped while waiting for the server")
+                raise Interrupted(
+                    "judge: stopped while waiting for the server; the same command goes on"
+                )
             time.sleep(min(left, WAKE_SECONDS))
 
     return wait
