@@ -93,6 +93,13 @@ def test_how_many_processes_train_a_phase_changes_nothing(values):
     assert set(three.processes.values()) == {1, 3}
 
 
+def test_kernels_of_one_order_make_a_training_of_its_own_and_leave_no_trace_elsewhere(values):
+    asked = graph(values, "phases.text.train.deterministic=true")
+    assert row(asked, "none", 2).train.settings["deterministic"] is True
+    assert row(asked, "none", 1).train == row(graph(values), "none", 1).train
+    assert graph(values, "phases.text.train.deterministic=false").steps == graph(values).steps
+
+
 def test_a_seed_has_its_own_training_and_no_data_of_its_own(values):
     two = graph(values | {"seeds": [0, 1]})
     one = graph(values)

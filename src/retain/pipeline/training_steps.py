@@ -107,6 +107,8 @@ class TrainingSteps:
             for key, value in planned.train.model_dump().items()
             if key not in (*NOT_OF_TRAINING, *NOT_OF_RESULTS, *OF_ADAPTERS) and value is not None
         }
+        if not planned.train.deterministic:  # older steps do not say it
+            del settings["deterministic"]
         settings |= planned.train.of_adapter
         settings |= {
             "precision": self.all.resolved.precision(planned.train.precision),

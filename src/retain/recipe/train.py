@@ -126,6 +126,8 @@ class Train(Part):
     """Keep what frozen lowest blocks give, computed once; none: where a frozen phase has epochs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the arithmetic; `auto` asks a short probe of the machine. Weights stay fp32."""
+    deterministic: Flag = False
+    """On a GPU only kernels that give the same bits every time; slower. The CPU's always do."""
     save_steps: Whole | None = Field(default=None, ge=1)
     """Steps between snapshots that a stopped run goes on from; none: under 5 % of the time."""
     report_to: Literal["none", "tensorboard", "wandb", "mlflow", "trackio"] = "none"

@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from retain.errors import TrainingError
 from retain.methods.given import Memory
 from retain.model.memory import is_out_of_memory
+from retain.model.repeatable import repeatable
 from retain.steps.fingerprint import Json
 from retain.steps.memory import give_back_memory
 from retain.steps.work import Work
@@ -130,7 +131,10 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
     checkpoints.boundary(len(curve))
     save_steps = num_steps + 1 if team.rank else settings.save_steps  # never but on rank 0
     pace = Pace(save_steps, 3 * sum(p.nbytes for p in parameters.values()))
-    with Saver(work, state, pace, num_steps=num_steps) as saver:
+    with (
+        repeatable(model.device, wanted=settings.deterministic),
+        Saver(work, state, pace, num_steps=num_steps) as saver,
+    ):
         for step in range(len(curve), num_steps):
             started = monotonic()
             rows = stream.steps[step]

@@ -32,6 +32,7 @@ class Settings:
         max_grad_norm: The gradient's norm is clipped to it; 0 switches that off.
         gradient_checkpointing: Compute activations again in the backward pass, to save memory.
         precision: What matrix products run in.
+        deterministic: On a GPU only kernels that give the same bits every time.
         seed: Of dropout and of the methods' draws.
         save_steps: Optimizer steps between snapshots; None: as often as costs under 5 % of time.
         micro_batch_tokens: Tokens computed at once; None: what fits the machine.
@@ -61,6 +62,7 @@ class Settings:
     max_grad_norm: float = 1.0
     gradient_checkpointing: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    deterministic: bool = False
     seed: int = 0
     save_steps: int | None = None
     micro_batch_tokens: int | None = None
