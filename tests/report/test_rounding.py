@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from retain.report.rounding import rounding
+from retain.report.rounding import rounded_between, rounding
 from retain.steps.step import Step
 
 NUM_ITEMS = 200
@@ -71,3 +71,18 @@ def test_the_change_has_its_interval_and_arms_that_share_it_say_it_once(pair):
 def test_a_row_0_in_full_precision_has_nothing_to_say(pair):
     store, rounded, _ = pair
     assert list(rounding(SimpleNamespace(rows=[row("none", rounded, {})]), store)) == []
+
+
+def test_a_phase_that_starts_from_weights_rounded_otherwise_is_told_once(tmp_path):
+    store = Folder(tmp_path)
+    trained = [Step("train", name, 1, {"of": name}) for name in ("merged", "same")]
+    costs = {"loss_left": 2.5, "loss_started": 2.75, "trained_tokens": 40}
+    for step, facts in zip(trained, ({"rounded": costs}, {}), strict=True):
+        (tmp_path / step.name).mkdir()
+        (tmp_path / step.name / "facts.json").write_text(json.dumps(facts))
+    rows = [SimpleNamespace(arm="qlora", phase="hindi", train=step) for step in (*trained, None)]
+
+    [told] = rounded_between([*rows, rows[0]], store)
+    assert told.startswith("qlora, hindi: starts from weights rounded otherwise")
+    assert "its first 40 trained tokens is 2.750 nats" in told
+    assert "left 2.500 (+0.250)" in told

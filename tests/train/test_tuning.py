@@ -12,6 +12,7 @@ from retain.errors import Interrupted, ModelError, TrainingError
 from retain.methods.freeze import Freeze
 from retain.model import adapter_folder, adapters, cache
 from retain.model.adapters import Adapter
+from retain.model.auto_class import auto_class
 from retain.model.load import load, load_quantised
 from retain.steps.step import Step
 from retain.train import step, trainable_step
@@ -64,6 +65,22 @@ def test_the_adapter_opens_in_plain_peft_with_equal_logits(bench, kind):
     assert "model.safetensors" not in names
     facts = json.loads((folder.parent / "facts.json").read_text())
     assert 0 < facts["trainable_parameters"] < 0.2 * facts["total_parameters"]
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_the_lines_of_the_card_open_the_model_that_was_trained(bench, kind):
+    folder = bench.store.path(bench.train(**options(kind))) / "model"
+    lines = (folder / "README.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    opened = {}
+    exec(lines.replace("path/to/this/folder", str(folder)), opened)
+    kept = cache.get(folder, precision="fp32").model
+    assert torch.equal(logits(kept), logits(opened["model"]))
+    assert auto_class(folder) == type_named(lines)
+
+
+def type_named(lines):
+    """The class whose ``from_pretrained`` gives the model."""
+    return lines.partition("model = ")[2].partition(".from_pretrained")[0]
 
 
 def test_nothing_below_the_adapter_moves(bench):

@@ -215,6 +215,11 @@ def kind_of(config: Any) -> str:
     return "dora" if config.use_dora else "rslora" if config.use_rslora else "lora"
 
 
+def has_magnitudes(model: Any) -> bool:
+    """Whether a model's adapter is DoRA's, which transformers alone does not open whole."""
+    return any(kind_of(config) == "dora" for config in model.peft_config.values())
+
+
 def join(model: Any) -> None:
     """Two adapters become one that does what both did: their ranks stand side by side."""
     first = model.peft_config[NAME]

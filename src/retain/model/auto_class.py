@@ -1,4 +1,4 @@
-"""Which of transformers' auto classes opens a model folder; only JSON is read here, no torch."""
+"""Which auto class of transformers or PEFT opens a model folder; only JSON is read, no torch."""
 
 import json
 from pathlib import Path
@@ -22,5 +22,20 @@ def has_encoder(folder: Path) -> bool:
 
 
 def auto_class(folder: Path) -> str:
-    """The name of the class of transformers that opens the folder."""
-    return WITH_ENCODER if has_encoder(folder) else CAUSAL
+    """The name of the class that opens the folder: transformers', or PEFT's where that loads more.
+
+    transformers 5 opens a DoRA adapter without its magnitudes, with no more than a printed table.
+    """
+    name = WITH_ENCODER if has_encoder(folder) else CAUSAL
+    adapter = folder / "adapter_config.json"
+    has_magnitudes = adapter.is_file() and json.loads(adapter.read_text("utf-8")).get("use_dora")
+    return by_peft(name) if has_magnitudes else name
+
+
+def by_peft(name: str) -> str:
+    """The class of PEFT for the same models.
+
+    >>> by_peft("AutoModelForCausalLM")
+    'AutoPeftModelForCausalLM'
+    """
+    return name.replace("AutoModel", "AutoPeftModel")

@@ -25,7 +25,7 @@ from retain.report.facts import (
 )
 from retain.report.moving import moving_of
 from retain.report.results import Arm, Results, Variant
-from retain.report.rounding import rounding
+from retain.report.rounding import rounded_between, rounding
 from retain.report.scores import (
     Checkpoint,
     InsideScore,
@@ -114,6 +114,7 @@ def collect(
             *_origins(resolved),
             *_trials(resolved),
             *rounding(graph, store),
+            *rounded_between(trained, store),
             *made.heavy_tokens(trained, store),
             *_notes(graph, records),
             *unlike(records),

@@ -1,11 +1,11 @@
-"""What weights of 4 bits alone changed in the base model, apart from what training changed."""
+"""What rounding weights to 4 bits changed by itself, apart from what training changed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from retain.measure.statistics import generator, paired_interval
-from retain.pipeline.graph import Graph
+from retain.pipeline.graph import Graph, Row
 from retain.report.scores import Checkpoint, ItemKey, TaskKey
 from retain.report.stored_items import stored_items
 from retain.steps.step import Step
@@ -22,6 +22,24 @@ def rounding(graph: Graph, store: Store) -> Iterator[str]:
             if pair not in told:
                 told[pair] = _line(pair, where, store)
     yield from filter(None, told.values())
+
+
+def rounded_between(rows: Iterable[Row], store: Store) -> Iterator[str]:
+    """A line for each phase that starts from weights rounded otherwise than they were left."""
+    told: dict[str, None] = {}
+    for row in rows:
+        if row.train is None:
+            continue
+        facts = json.loads(store.open(row.train, "facts.json").read_text("utf-8"))
+        if one := facts.get("rounded"):
+            left, started = one["loss_left"], one["loss_started"]
+            told.setdefault(
+                f"{row.arm}, {row.phase}: starts from weights rounded otherwise (to 4 bits, or no "
+                f"longer) than those scored after the phase before. Before any training the loss "
+                f"on its first {one['trained_tokens']} trained tokens is {started:.3f} nats a "
+                f"token, with the weights as they were left {left:.3f} ({started - left:+.3f})."
+            )
+    yield from told
 
 
 def _line(pair: tuple[Step, Step], where: Checkpoint, store: Store) -> str:

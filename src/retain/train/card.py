@@ -32,7 +32,7 @@ class Opening:
     """How a model folder is opened as the model that was trained and scored.
 
     Attributes:
-        by: The class of transformers.
+        by: The class of transformers, or of PEFT.
         computes_in: What weights of 4 bits below an adapter are multiplied in; "" without them.
     """
 
@@ -41,11 +41,13 @@ class Opening:
 
     def lines(self) -> list[str]:
         """Lines of Python."""
-        names = f"{self.by}, AutoTokenizer" + (", BitsAndBytesConfig" if self.computes_in else "")
+        names = "AutoTokenizer" + (", BitsAndBytesConfig" if self.computes_in else "")
+        peft = "Peft" in self.by
         place = '"path/to/this/folder"'
         given = f'{place}, dtype="float32", quantization_config=four_bits'
         return [
-            f"from transformers import {names}",
+            *([f"from peft import {self.by}"] * peft),
+            f"from transformers import {names if peft else f'{self.by}, {names}'}",
             "",
             *(FOUR_BITS.format(computes_in=self.computes_in).splitlines() * bool(self.computes_in)),
             f"model = {self.by}.from_pretrained({given if self.computes_in else place})",

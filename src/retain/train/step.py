@@ -20,8 +20,8 @@ import torch
 
 from retain.methods.base import Method
 from retain.model import adapters, cache
-from retain.model.adapters import is_adapted
-from retain.model.auto_class import auto_class
+from retain.model.adapters import has_magnitudes, is_adapted
+from retain.model.auto_class import auto_class, by_peft
 from retain.model.load import Loaded
 from retain.model.save import save, save_adapter
 from retain.model.threads import threads
@@ -36,6 +36,7 @@ from retain.train.optimizer import choose
 from retain.train.plan import Plan, activation_bytes, fixed_plan, make_plan
 from retain.train.randomness import global_stream
 from retain.train.ranks import together
+from retain.train.rounded import Rounded, first_loss, will_round
 from retain.train.settings import Settings, read_settings
 from retain.train.stream import Stream, check_stream, read_stream
 from retain.train.team import Team
@@ -57,6 +58,7 @@ class Prepared:
         loaded: The same, with the structural changes of methods.
         moving: Number of weights that move.
         plan: How it is computed here.
+        rounded: What it cost that weights got or lost their 4 bits.
     """
 
     settings: Settings
@@ -66,6 +68,7 @@ class Prepared:
     loaded: Loaded
     moving: int
     plan: Plan
+    rounded: Rounded | None = None
 
 
 def run(  # noqa: PLR0913 - each by its name
@@ -131,8 +134,14 @@ def prepared(
         phase=str(work.step.settings.get("phase", "")),
     )
     final = work.store.path(work.step) / MODEL
+    tells = team.rank == 0 and will_round(loaded, settings, first="model" not in work.step.inputs)
+    left = first_loss(loaded, stream, settings) if tells else None
     with global_stream(loaded.device, settings.seed, hooks.phase, "prepare"):
         tuned = tune(loaded, settings.adapter, settings.handover, work.output / MODEL, final)
+        rounded = None
+        if left is not None:
+            started = first_loss(tuned.loaded, stream, settings)
+            rounded = Rounded(left, started, sum(row.num_trained_tokens for row in stream.steps[0]))
         loaded = replace(tuned.loaded, model=hooks.prepare(tuned.loaded.model))
     names = tuned.moving or _trainable_names(work) or _unfrozen(loaded.model)
     moving = choose(loaded.model, names)
@@ -145,6 +154,7 @@ def prepared(
         loaded=loaded,
         moving=sum(p.numel() for p in moving.values()),
         plan=fixed_plan(team.folder(work.partial), made),
+        rounded=rounded,
     )
 
 
@@ -173,6 +183,8 @@ def _train(work: Work, ready: Prepared, team: Team, shown: CardFacts, device: st
         "precision": settings.precision,
         "device": loaded.device.type,
     }
+    if ready.rounded:
+        facts["rounded"] = asdict(ready.rounded)
     if settings.during_phase:
         facts["checkpoints"] = checkpoints.finish()
     loaded = settled(replace(tuned, loaded=loaded), work.output / MODEL, final)
@@ -220,7 +232,10 @@ def _card(work: Work, facts: Mapping[str, Any], card: CardFacts, loaded: Loaded)
 
 def _opening(loaded: Loaded) -> Opening:
     dtype = {"fp32": "float32", "bf16": "bfloat16"}[loaded.precision]
-    return Opening(auto_class(loaded.folder), dtype if loaded.quantisation else "")
+    by = auto_class(loaded.folder)
+    if is_adapted(loaded.model) and has_magnitudes(loaded.model):
+        by = by_peft(by)
+    return Opening(by, dtype if loaded.quantisation else "")
 
 
 def _write_checkpoint(
