@@ -212,9 +212,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], model: str, other: str) 
             _number(one["value"]),
             _number(one["other"]),
             _number(one["difference"]),
-            "no difference"
-            if one["ci_low"] == one["ci_high"] == 0
-            else f"[{_number(one['ci_low'])}, {_number(one['ci_high'])}]",
+            _interval(one["ci_low"], one["ci_high"]),
             str(one["num_items"]),
         )
         for one in rows
@@ -223,6 +221,13 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], model: str, other: str) 
     out = Console(width=110, highlight=False, record=True, file=StringIO())
     out.print(table(plain(f"{model} minus {other}, same items"), columns, cells))
     return out.export_text().rstrip()
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    """Both ends; empty where there are none, as of a number of the whole corpus."""
+    if low is None or high is None:
+        return ""
+    return "no difference" if low == high == 0 else f"[{_number(low)}, {_number(high)}]"
 
 
 def show_plan(plan: Any) -> None:

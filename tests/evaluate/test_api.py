@@ -8,10 +8,12 @@ from shutil import copytree
 import pytest
 
 import retain.evaluate
-from retain import api
-from retain.errors import ModelError, StoreError, TaskError
+from retain import api, terminal
+from retain.errors import Interrupted, ModelError, StoreError, TaskError
 from retain.evaluate.api import Options, evaluate, evaluation
 from retain.evaluate.compare import compare
+from retain.evaluate.forward import TreePath
+from retain.evaluate.unfinished import UNFINISHED
 from tests.evaluate.evaluation_models import gpt2
 
 
@@ -81,6 +83,37 @@ def test_the_table_is_not_lost_where_its_files_cannot_be_written(
             str(tiny_model_folder), ["tiny_choices"], limit=4, output=tmp_path,
             include_path=task_folder,
         )  # fmt: skip
+
+
+def test_a_stopped_evaluation_goes_on_with_its_batches(
+    tiny_model_folder, task_folder, tmp_path, monkeypatch
+):
+    computed, asked, answer = [], [], TreePath.answer
+
+    def counted(path, row):
+        computed.append(row)
+        return answer(path, row)
+
+    def stop():
+        asked.append(0)
+        return len(asked) > 4
+
+    def scored(output, **further):
+        computed.clear()
+        options = {"include_path": [task_folder], "budget_tokens": 64, "precision": "fp32"}
+        return evaluate(str(tiny_model_folder), "tiny_choices", output=output, **options, **further)
+
+    monkeypatch.setattr(TreePath, "answer", counted)
+    whole, num_whole = scored(tmp_path / "whole"), len(computed)
+    out = tmp_path / "out"
+    with pytest.raises(Interrupted):
+        scored(out, stop=stop)
+    assert (out / UNFINISHED).is_dir()
+    assert scored(out) == whole
+    assert len(computed) == num_whole - 4
+    assert not (out / UNFINISHED).exists()
+    assert scored(out) == whole
+    assert len(computed) == num_whole
 
 
 @pytest.mark.parametrize(("precision", "told"), [("fp32", "float32"), ("bf16", "bf16, weights fl")])
@@ -251,3 +284,11 @@ def test_other_items_are_not_compared(sharp_llama, tokenizer, task_folder):
     )  # fmt: skip
     with pytest.raises(TaskError, match="not scored on the same items"):
         compare(few, many)
+
+
+def test_a_number_of_the_whole_corpus_has_no_interval_in_the_table():
+    row = {"task": "texts", "metric": "word_perplexity", "num_fewshot": 0, "num_items": 3}
+    row |= {"value": 1.0, "other": 2.0, "difference": -1.0, "ci_low": None, "ci_high": None}
+    table = terminal.comparison_table([row | {"is_main": True}], "one", "two")
+    expected = "texts 0 word_perplexity (main) 1.0000 2.0000 -1.0000 3"
+    assert table.split("\n")[-1].split() == expected.split()

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,12 @@ def test_every_shipped_task_resolves_to_json_with_its_data():
     for spec in (spec for spec in specs if spec["kind"] == "lm_eval"):
         assert len(spec["sha256"]) == 64
         assert spec["task_version"] == "1"
+
+
+def test_the_docs_name_what_is_shipped():
+    page = (Path(__file__).parents[2] / "docs/evaluate.md").read_text("utf-8")
+    single = [name for name in catalog.embedded_tasks() if not name.startswith("minimal_pairs_")]
+    assert [name for name in (*single, *catalog.GROUPS) if f"`{name}`" not in page] == []
 
 
 def test_phases_and_groups_of_the_recipe():

@@ -108,6 +108,21 @@ def test_more_shots_than_the_pool_has_are_refused(make):
         make("tiny_choices").shots([0, 5])
 
 
+def test_equal_choices_are_scored_and_told(write, engine):
+    rows = [
+        {"question": f"question {n}", "choices": ["yes", "yes" if n < 3 else "no"], "answer": 0}
+        for n in range(4)
+    ]
+    found = run([LmEvalTask(write(rows))], engine, [0])
+    assert "mine: 3 items have a choice twice" in found.notes[0]
+
+
+def test_a_choice_without_text_is_named(write):
+    rows = [{"question": "question", "choices": ["yes", ""], "answer": 0}]
+    with pytest.raises(TaskError, match=r"mine\.yaml: document 0: its choice 1 is empty"):
+        LmEvalTask(write(rows))
+
+
 def test_a_file_that_says_zero_shots_is_asked_at_zero(write):
     assert LmEvalTask(write(num_fewshot=0)).shots([0, 1]) == [0]
 

@@ -156,6 +156,7 @@ def test_an_encoder_decoder_is_scored_on_its_decoder_at_any_budget(drawn, before
     scorer = Scorer(model, LENGTH, budget_tokens=budget)
     answers = scorer.loglikelihoods(requests)
     assert scorer.path == "encoder-decoder"
+    assert scorer.notes == ["scored by the encoder-decoder path"]
     for request, answer in zip(requests, answers, strict=True):
         labels = torch.tensor([request.continuation])
         with torch.no_grad():

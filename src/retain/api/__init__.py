@@ -219,7 +219,8 @@ def evaluate(
     founds = []
     for name in names:
         with terminal.bar(f"scoring {name}") as progress:
-            founds.append(evaluation(name, tasks, progress=progress, **options))
+            found = evaluation(name, tasks, progress=progress, unfinished=output, **options)
+            founds.append(found)
     found, *others = founds
     comparison = [row for other in others for row in compare(found, other)]
     text = terminal.score_table([*found.scores, *found.group_scores], found.notes)

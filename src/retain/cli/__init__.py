@@ -130,7 +130,7 @@ def studies() -> None:
 @app.command(name="eval")
 def evaluate(  # noqa: PLR0913 - each is an option of the command
     model: Annotated[str, typer.Argument(help="A folder, a hub id or embedded:NAME.")],
-    tasks: Annotated[str, typer.Option(help="Task names, with commas between.")],
+    tasks: Annotated[str, typer.Option(help="Names of tasks or groups, with commas between.")],
     num_fewshot: Annotated[
         str | None,
         typer.Option(
@@ -141,7 +141,10 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
     limit: Annotated[int | None, typer.Option(help="Items per task; all when left out.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for scores.csv, items.parquet and lm-eval's results file."),
+        typer.Option(
+            help="Folder for scores.csv, items.parquet and lm-eval's results file; a killed "
+            "evaluation goes on from it."
+        ),
     ] = None,
     include_path: Annotated[
         Path | None, typer.Option(help="Folder with lm-eval task files of your own.")

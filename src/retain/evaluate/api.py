@@ -24,6 +24,7 @@ from retain.evaluate.run import Evaluation, run
 from retain.evaluate.scorer import BUDGET_TOKENS
 from retain.evaluate.shots import FIRST, Shots
 from retain.evaluate.task import Task
+from retain.evaluate.unfinished import forget_unfinished, unfinished_folder
 from retain.model import precision as precisions
 from retain.model.load import load
 from retain.steps.durable import writing
@@ -64,6 +65,8 @@ class Options:
         max_length: What the model reads, in tokens; None asks its configuration.
         progress: Told done, total, text, unit.
         stop: Asked between batches; true ends with ``Interrupted``.
+        unfinished: Folder of results that keeps finished batches, so that a killed evaluation of a
+            named model goes on; None keeps none.
     """
 
     num_fewshot: int | Sequence[int] | None = None
@@ -78,6 +81,7 @@ class Options:
     max_length: int | None = None
     progress: Progress = silent
     stop: Callable[[], bool] = never
+    unfinished: str | Path | None = None
 
     def __post_init__(self) -> None:
         if self.compat not in (None, "lm-eval"):
@@ -130,7 +134,8 @@ def evaluate(
         num_fewshot: Numbers of shots, or one; None is 0, with ``compat`` what a task's file says.
         limit: Items per task; None scores all.
         output: Folder for ``scores.csv``, ``items.parquet`` and, for each number of shots, the
-            same as lm-eval's results file (``lm_eval_0shot.json``).
+            same as lm-eval's results file (``lm_eval_0shot.json``). Of a model that is named, a
+            killed evaluation goes on with the batches it has.
         options: Further fields of ``Options``.
 
     Returns:
@@ -144,7 +149,7 @@ def evaluate(
     """
     if output is not None:
         check_writable(Path(output))
-    found = evaluation(model, tasks, num_fewshot, limit, **options)
+    found = evaluation(model, tasks, num_fewshot, limit, unfinished=output, **options)
     if output is not None:
         config = {"model": str(getattr(model, "name_or_path", model)), "limit": limit}
         write(found, Path(output), config)
@@ -173,7 +178,10 @@ def evaluation(
         max_length=options.max_length,
     )
     ready = [make_task(spec, engine, limit=options.limit, compat=options.compat) for spec in specs]
-    ledger = Ledger(None, options.progress, options.stop)
+    folder = None
+    if options.unfinished is not None and isinstance(model, str | Path):
+        folder = unfinished_folder(Path(options.unfinished), str(model), engine)
+    ledger = Ledger(folder, options.progress, options.stop)
     shots = None if options.shots is None else sorted(set(options.shots))
     found = run(ready, engine, shots, ledger)
     found.specs += specs
@@ -291,7 +299,8 @@ def write(
 
     Args:
         found: What was scored.
-        output: Gets ``scores.csv``, ``items.parquet``, ``lm_eval_<shots>shot.json``.
+        output: Gets ``scores.csv``, ``items.parquet``, ``lm_eval_<shots>shot.json``; loses what an
+            unfinished evaluation kept there.
         config: What the harness's file says of model and settings.
         comparison: With another model; gets ``comparison.csv`` where there is one.
     """
@@ -306,6 +315,7 @@ def write(
             results = harness_results(found, found.specs, num_fewshot, told)
             text = json.dumps(results, indent=2, ensure_ascii=False)
             (output / f"lm_eval_{num_fewshot}shot.json").write_text(text + "\n", encoding="utf-8")
+        forget_unfinished(output)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

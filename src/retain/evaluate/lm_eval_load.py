@@ -157,8 +157,8 @@ def _fault(file: TaskFile, config: Mapping[str, Any], error: Exception, task: An
     documents = getattr(task, "task_docs", None)
     if isinstance(error, IndexError) and documents is not None and len(documents):
         with suppress(Exception):  # what is wrong with the task is said below in any case
-            if gold := wrong_gold(task, documents[0]):
-                return f"task '{file.name}': {file.location}: document 0: {gold}"
+            if fault := wrong_gold(task, documents[0]) or _empty_choice(task, documents[0]):
+                return f"task '{file.name}': {file.location}: document 0: {fault}"
     text = f"task '{file.name}': {file.location}: cannot be loaded: {type(error).__name__}: {error}"
     if (repository := hub_repository(config)) and task is None:
         text += f". Its data is '{repository}' on the Hugging Face hub; is it reachable?"
@@ -173,6 +173,12 @@ def wrong_gold(task: Any, document: Any) -> str:
     if isinstance(gold, int) and not 0 <= gold < len(choices):
         return f"its right choice is number {gold}; it has choices 0 to {len(choices) - 1}"
     return ""
+
+
+def _empty_choice(task: Any, document: Any) -> str:
+    """Which choice of a document has no text, where nothing parts it from the question."""
+    choices = list(task.doc_to_choice(document)) if task.config.doc_to_choice else []
+    return f"its choice {choices.index('')} is empty" if "" in choices else ""
 
 
 def _check_trusted(file: TaskFile, text: Text) -> None:

@@ -17,7 +17,15 @@ from retain.decode.prefix_tree import Answer
 from retain.errors import TaskError
 from retain.evaluate.engine import Pair
 from retain.evaluate.generate import Prompt
-from retain.evaluate.items import Division, Item, divide, document_key, limit_notes, rank
+from retain.evaluate.items import (
+    MAX_POOL,
+    Division,
+    Item,
+    divide,
+    document_key,
+    limit_notes,
+    rank,
+)
 from retain.evaluate.lm_eval_load import OTHER_SEED, load_task, quiet, seeded, wrong_gold
 from retain.evaluate.shots import FIRST, Shots, donors, drawn
 from retain.evaluate.task import Call, Metric, Outcome, Question, Reply
@@ -26,6 +34,7 @@ from retain.evaluate.task_files import metric_facts
 COMPAT = "lm-eval"
 MAX_POOL_READ = 1000  # documents of another split that are considered as shots
 NO_FILTER = "none"
+EQUAL_CHOICES = "items have a choice twice; as in the harness the first of equal ones counts"
 PASSAGES = ("source_item", "passage", "context", "article", "story", "paragraph", "document")
 MIN_PASSAGE = 100  # characters; shorter ones are not what several questions are asked about
 
@@ -68,6 +77,7 @@ class LmEvalTask:
         if not self.documents:
             raise TaskError(f"{self.name}: no items to score; its data is empty")
         self._asked: dict[int, list[Question]] = {}
+        self._ambiguous: set[str] = set()  # keys of items
         self._shots: list[Any] = []
         self._shots_split = ""
         self.division = self._divide(limit)
@@ -84,7 +94,8 @@ class LmEvalTask:
         if most and not self.compat and most > len(self._shots):
             raise TaskError(
                 f"{self.name}: {most} shots asked, its pool has {len(self._shots)} "
-                f"({self._shots_split}). Ask for fewer."
+                f"({self._shots_split}). Ask for fewer, name a larger split of examples in its "
+                "file (fewshot_split), or take the harness's own draws (compat: lm-eval)."
             )
         return list(wanted)
 
@@ -137,7 +148,11 @@ class LmEvalTask:
         self.task._instances = [i for question in questions for i in question.document]
         with quiet():
             self.task.apply_filters()
-            return [self._outcome(question) for question in questions]
+            outcomes = [self._outcome(question) for question in questions]
+        if self._ambiguous:
+            self.notes = [note for note in self.notes if EQUAL_CHOICES not in note]
+            self.notes.append(f"{len(self._ambiguous)} {EQUAL_CHOICES}")
+        return outcomes
 
     def _outcome(self, question: Question) -> Outcome:
         document = self.documents[question.item.index]
@@ -151,15 +166,17 @@ class LmEvalTask:
                 _note_value(outcome, metric + suffix, value)
         match self.task.OUTPUT_TYPE:
             case "multiple_choice":
-                self._note_choices(outcome, document, instances)
+                self._note_choices(outcome, question, instances)
             case "generate_until":
                 outcome.response = str(instances[0].resps[0])
                 outcome.prediction = str(next(iter(instances[0].filtered_resps.values())))
         return outcome
 
-    def _note_choices(self, outcome: Outcome, document: Any, instances: list[Any]) -> None:
-        task = self.task
+    def _note_choices(self, outcome: Outcome, question: Question, instances: list[Any]) -> None:
+        task, document = self.task, self.documents[question.item.index]
         choices = [str(choice) for choice in task.doc_to_choice(document)]
+        if len(set(choices)) < len(choices):
+            self._ambiguous.add(question.item.key)
         logprobs = [instance.resps[0][0] for instance in instances[: len(choices)]]
         gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
         if isinstance(gold, str):
@@ -265,7 +282,7 @@ class LmEvalTask:
             None if fewshot.samples else config.training_split or config.validation_split or scored
         )
         if split == scored:
-            return [], f"set aside from its split {scored}", True
+            return [], f"set aside from its split {scored}: a tenth, at most {MAX_POOL}", True
         found = list(sampler.df)[:MAX_POOL_READ]
         if split is None or fewshot.sampler == "first_n":
             return found, f"its split {split}" if split else "written in its file", False

@@ -184,6 +184,7 @@ class Scorer:
         """
         if self.model.config.is_encoder_decoder:
             self._path = self._path or EncoderPath(self.model)
+            self._say([])
             return self._path
         rowwise = longest >= rowwise_from(self.model)
         needed = min(longest_window(self.model), longest) + MARGIN
