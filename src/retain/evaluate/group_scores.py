@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 
 def group_scores(
-    groups: Sequence[Mapping[str, Any]], scores: Sequence[Row]
+    groups: Sequence[Mapping[str, Any]], scores: Sequence[Row], role: str = "all"
 ) -> list[dict[str, Any]]:
     """A row per group, metric, filter and number of shots, where the group's file names metrics.
 
@@ -20,12 +20,13 @@ def group_scores(
         groups: As ``catalog.groups_of`` gives them.
         scores: Rows of the tasks. One that has a single number of shots stands under every number
             of its group, as a task that takes none does in the harness.
+        role: Of the rows to take.
 
     Returns:
-        ``task`` (the group), ``metric``, ``num_fewshot``, ``value``, ``stderr``, ``num_items``,
-        ``tasks`` (those that have the metric).
+        ``task`` (the group), ``metric``, ``num_fewshot``, ``role``, ``value``, ``stderr``,
+        ``num_items``, ``tasks`` (those that have the metric).
     """
-    rows = [row for row in scores if row["role"] == "all" and row["value"] is not None]
+    rows = [row for row in scores if row["role"] == role and row["value"] is not None]
     found = []
     for group in groups:
         inside = [row for row in rows if row["task"] in group["tasks"]]
@@ -56,7 +57,7 @@ def _rows(name: str, metric: str, rows: Sequence[Row], *, weighted: bool) -> lis
                 "task": name,
                 "metric": metric,
                 "num_fewshot": num_fewshot,
-                "role": "all",
+                "role": at[0]["role"],
                 "value": value,
                 "stderr": stderr,
                 "num_items": sum(row["num_items"] for row in at),

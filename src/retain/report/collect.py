@@ -23,6 +23,7 @@ from retain.report.facts import (
     Sample,
     TrainFacts,
 )
+from retain.report.harness_groups import harness_groups
 from retain.report.moving import moving_of
 from retain.report.results import Arm, Results, Variant
 from retain.report.rounding import rounded_between, rounding
@@ -101,6 +102,7 @@ def collect(
         seeds=resolved.recipe.seeds,
         groups=_groups(resolved),
         scores=tuple(scores),
+        harness_groups=tuple(harness_groups(resolved.recipe, scores)),
         items=items,
         models=models,
         curves=tuple(_curve(row, store) for row in trained),

@@ -37,7 +37,7 @@ def write_report(results: Results, folder: Path) -> Analysis:
     found = analysis.results
     measures = (*analysis.measures, *probe_rows(found), *judged_rows(found), *recovered_rows(found))
     with writing(folder):
-        write_file(folder / "scores.csv", scores_csv(analysis.results.scores))
+        write_file(folder / "scores.csv", scores_csv((*found.scores, *found.harness_groups)))
         write_file(folder / "measures.csv", measures_csv(measures))
         write_file(folder / "measures.tex", measures_tex(analysis))
         if analysis.results.inside:

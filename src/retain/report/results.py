@@ -101,6 +101,7 @@ class Results:
         run_folder: As the user would type it.
         groups: Recipe's groups: name to tasks.
         scores: Every score, of both roles.
+        harness_groups: Scores of lm-eval's groups, of `report` items; in scores.csv alone.
         items: Items of both roles; a score without items gets no interval.
         models: Kept model folders, as the user would type them.
         environment: Versions, device, threads; shown as they are.
@@ -127,6 +128,7 @@ class Results:
     seeds: tuple[int, ...]
     groups: Mapping[str, tuple[str, ...]]
     scores: tuple[ScoreRow, ...]
+    harness_groups: tuple[ScoreRow, ...] = ()
     items: Mapping[ItemKey, Items] = field(default_factory=dict)
     models: Mapping[Checkpoint, str] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
