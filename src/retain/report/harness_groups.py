@@ -20,7 +20,11 @@ def harness_groups(recipe: Recipe, scores: Sequence[ScoreRow]) -> Iterator[Score
 
     folder = recipe.evaluate.include_path
     own = recipe.evaluate.groups
-    named = [name for name in recipe.evaluate.tasks if not str(name).startswith("phase:")]
+    named = [
+        name
+        for name in recipe.evaluate.tasks
+        if isinstance(name, str) and not name.startswith("phase:")
+    ]
     include = () if folder is None else (folder,)
     groups = groups_of(named, groups=own, include_path=include)
     at: dict[Checkpoint, list[ScoreRow]] = {}
