@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from shutil import copytree
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from retain.errors import Interrupted, ModelError, StoreError, TaskError
 from retain.evaluate.api import Options, evaluate, evaluation
 from retain.evaluate.compare import compare
 from retain.evaluate.forward import TreePath
+from retain.evaluate.tokens import Encoder
 from retain.evaluate.unfinished import UNFINISHED
 from tests.evaluate.evaluation_models import gpt2
 
@@ -45,6 +47,12 @@ def test_the_package_is_the_function(sharp_llama, tokenizer, task_folder):
 def test_a_loaded_model_needs_its_tokenizer(sharp_llama):
     with pytest.raises(ModelError, match="LlamaForCausalLM needs its tokenizer"):
         evaluate(sharp_llama, "embedded_piqa")
+
+
+def test_a_tokenizer_without_special_tokens_is_told():
+    bare = SimpleNamespace(bos_token_id=None, eos_token_id=None)
+    with pytest.raises(ModelError, match="neither BOS nor EOS"):
+        _ = Encoder(bare).prefix_token_id
 
 
 def test_the_same_task_at_other_shots_in_one_process(sharp_llama, tokenizer, task_folder):

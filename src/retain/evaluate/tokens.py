@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retain.decode.prefix_tree import Tokens
+from retain.errors import ModelError
 
 Pair = tuple[Tokens, Tokens]
 """A context and its continuation."""
@@ -31,9 +32,18 @@ class Encoder:
 
     @property
     def prefix_token_id(self) -> int:
-        """What the first token of a text is conditioned on: BOS, else the end of a text."""
-        bos = self.tokenizer.bos_token_id
-        return int(self.tokenizer.eos_token_id if bos is None else bos)
+        """What the first token of a text is conditioned on: BOS, else the end of a text.
+
+        Raises:
+            ModelError: If the tokenizer has neither.
+        """
+        for token_id in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token_id is not None:
+                return int(token_id)
+        raise ModelError(
+            "the tokenizer has neither BOS nor EOS, and the first token of a text follows one; "
+            "set bos_token or eos_token in its tokenizer_config.json"
+        )
 
     def encode(self, texts: Sequence[str], add_special_tokens: bool | None = None) -> list[Tokens]:
         """Tokens of each text; a text that starts with the written BOS gets no second one."""
