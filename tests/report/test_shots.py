@@ -118,10 +118,10 @@ def test_the_page_draws_a_curve_for_each_such_task():
     assert panel.shots == [0, 5]
     base, none, *_ = panel.lines
     assert base.arm is None
-    assert base.extra_text == ""
+    assert base.extra_text == ("", "")
     assert none.values[1] > none.values[0]
     row = rows(found, "few_shot_extra_gain")["none", 2]
-    assert none.extra == pytest.approx(row.value / 100)
+    assert none.extra == pytest.approx(row.value)
     assert none.sure.low == pytest.approx(row.ci_low / 100)
     assert "at 0" in panel.drawing
     page = render(analyse(found, choose_arms(make_results(num_items=80))))
@@ -194,7 +194,7 @@ def test_the_control_stands_beside_the_headline():
     assert rows(content, "few_shot_gain_shuffled")["none", 0].value == 0
     [panel] = shot_panels(ScoreBook(content, "default"), "s")
     assert panel.has_control
-    assert (panel.lines[1].extra, panel.lines[1].control) == pytest.approx((own / 100, 0))
+    assert (panel.lines[1].extra, panel.lines[1].control) == pytest.approx((own, 0))
     page = render(analyse(content, choose_arms(content)))
     assert "the same examples with each other" in page
     assert "draws of examples" not in page

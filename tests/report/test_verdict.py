@@ -7,12 +7,14 @@ import numpy as np
 
 from retain.report.analysis import analyse, choose_arms
 from retain.report.choice import Rule
+from retain.report.comparisons import comparison_lines
 from retain.report.heat import heat_maps
 from retain.report.overview import measure_lines
 from retain.report.page import render
 from retain.report.planes import panels
+from retain.report.scorebook import ScoreBook
 from retain.report.scores import TaskKey
-from retain.report.tables import at_fewest_shots
+from retain.report.tables import at_fewest_shots, measure_rows
 from retain.report.verdict import judge, moves
 from tests.report.synthetic import ARMS, PHASES, RECIPE, TASKS, make_results, set_task
 
@@ -271,6 +273,32 @@ def test_eight_items_that_stand_alone_keep_their_interval():
     book = analyse(results, choose_arms(results)).books[0]
     facts = book.tasks[TaskKey("phase:hindi", "bits_per_byte", 0)]
     assert (facts.num_items, facts.num_sources, facts.has_interval) == (8, 8, True)
+
+
+def test_a_share_of_stereotypes_is_neither_lost_nor_ranked_by():
+    """From 30 % to 50 % is no loss, though a lower share counts as better in its column."""
+    changes = {"metric": "pct_stereotype", "chance": None, "majority": None, "higher": False}
+    with_shares = make_results(
+        tasks=set_task("embedded_piqa", rows=(0.3, 0.3, (0.5, 0.5, 0.5, 0.5)), **changes)
+    )
+    book = ScoreBook(with_shares.of_role("report"), "default")
+    key = TaskKey("embedded_piqa", "pct_stereotype", 0)
+    assert not book.tasks[key].can_show_loss
+    assert book.tasks[key].has_headroom
+    assert key not in [move.key for move in moves(book, "none")]
+    verdict = verdict_of(with_shares)
+    assert verdict.breaks.endswith("Neither more nor less is a loss, see their table: piqa.")
+    rows = measure_rows(book)
+    means = [row for row in rows if row.task == "" and row.group == "general"]
+    assert {row.unit for row in means if row.measure == "change_from_base"} == {"-bits_per_byte"}
+    lines = comparison_lines(book)
+    tones = {cell.tone for line in lines if line.subject == "piqa" for cell in line.cells}
+    assert tones == {""}
+
+
+def test_two_seeds_that_differ_have_too_narrow_intervals_and_three_have_not():
+    assert "too narrow" in verdict_of(make_results(seeds=(0, 1))).caveat
+    assert "too narrow" not in verdict_of(make_results(seeds=(0, 1, 2))).caveat
 
 
 def test_with_several_seeds_the_path_is_said_to_be_one_seeds():

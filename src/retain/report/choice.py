@@ -170,9 +170,9 @@ def lost(
 
     Each task's loss is relative: groups against the base model, as FG after the last phase, phases
     taught earlier against their best earlier score. They are averaged within a group and unit, then
-    over these, so that neither many tasks nor large numbers outweigh others. Tasks without headroom
-    are left out, and so are those without items (metrics of a whole corpus), whose figures nothing
-    could back; ``with_interval`` leaves out all that have no interval. A number for ranking:
+    over these, so that neither many tasks nor large numbers outweigh others. Tasks that cannot show
+    a loss are left out, and so are those without items (metrics of a whole corpus), whose figures
+    nothing could back; ``with_interval`` leaves out all without an interval. A number for ranking:
     figures in their own units stand in the tables.
 
     An arm without earlier rows (`joint`) is measured against the control's.
@@ -180,7 +180,7 @@ def lost(
     parts: list[Floats] = []
     if rule.then == BY_CHANGE:
         for members in book.group_keys().values():
-            able = [key for key in members if book.tasks[key].has_headroom]
+            able = [key for key in members if book.tasks[key].can_show_loss]
             keys = _backed(book, able, with_interval=with_interval)
             if keys:
                 now_NT = _last_row(book, arm, seed, keys)
@@ -200,7 +200,7 @@ def lost(
 def unranked(book: ScoreBook, rule: Rule) -> list[TaskKey]:
     """Tasks that could show a loss by the rule but have no interval."""
     groups = book.group_keys().values() if rule.then == BY_CHANGE else ()
-    able = [key for members in groups for key in members if book.tasks[key].has_headroom]
+    able = [key for members in groups for key in members if book.tasks[key].can_show_loss]
     found = [*able, *_taught_earlier(book)]
     return [key for key in dict.fromkeys(found) if not book.tasks[key].has_interval]
 

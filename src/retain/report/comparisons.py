@@ -9,7 +9,7 @@ import numpy as np
 from retain.measure.significance import draws_p_value, holm
 from retain.measure.statistics import Interval, smallest_visible_change
 from retain.report.results import Arm
-from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
+from retain.report.scorebook import Floats, ScoreBook, TaskFacts, figure, interval, mean_over_seeds
 from retain.report.scores import TaskKey
 from retain.report.text import apart, ends, metric_name, number, signed, task_name
 
@@ -117,19 +117,19 @@ def comparison_lines(book: ScoreBook) -> list[ComparisonLine]:
             metric=metric_name(row[0].key.metric),
             num_items=book.tasks[row[0].key].num_items,
             arms=tuple((one.arm, one.place) for one in row),
-            cells=tuple(_cell(one, book.tasks[one.key].num_items) for one in row),
+            cells=tuple(_cell(one, book.tasks[one.key]) for one in row),
         )
         for row in compare(book)
     ]
 
 
-def _cell(one: Comparison, num_items: int) -> ComparisonCell:
+def _cell(one: Comparison, facts: TaskFacts) -> ComparisonCell:
     if math.isnan(one.difference):
         return ComparisonCell(value="", interval="", p="", visible="", tone="")
     if one.its_interval == (0.0, 0.0):  # nothing to test, and no spread to tell what is visible
         return ComparisonCell(
             value=signed(one.difference),
-            interval=apart(one.its_interval, num_items),
+            interval=apart(one.its_interval, facts.num_items),
             p="",
             visible="",
             tone="",
@@ -139,7 +139,9 @@ def _cell(one: Comparison, num_items: int) -> ComparisonCell:
         interval=ends(one.its_interval),
         p="" if math.isnan(one.p_holm) else told_p(one.p_holm),
         visible="" if math.isnan(one.visible) else number(one.visible),
-        tone=("gain-1" if one.difference > 0 else "loss-1") if one.is_different else "",
+        tone=("gain-1" if one.difference > 0 else "loss-1")
+        if one.is_different and facts.has_direction
+        else "",
     )
 
 

@@ -72,7 +72,7 @@ def group_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
     for group, members in chain(fewest.items(), *(keys.items() for keys in others)):
         if members is not fewest[group] and members == fewest[group]:
             continue
-        keys = [key for key in members if book.tasks[key].has_headroom]
+        keys = [key for key in members if book.tasks[key].can_show_loss]
         if keys:
             yield from _change(book, arm, seed, group, keys)
         yield from _fg(book, arm, seed, group, members)
@@ -107,7 +107,7 @@ def _both_means(
     last = measure._replace(name=f"{measure.name}_last_phase")
     for name, loss_NT in ((measure, formulas.all_phase_mean(loss_NPT)), (last, loss_NPT[:, -1])):
         yield from of_tasks(book, book.num_phases, keys, name, loss_NT)
-        index = [t for t, key in enumerate(keys) if book.tasks[key].has_headroom]
+        index = [t for t, key in enumerate(keys) if book.tasks[key].can_show_loss]
         if index:
             averaged = [keys[t] for t in index]
             yield from of_group(book, book.num_phases, group, averaged, name, loss_NT[:, index])

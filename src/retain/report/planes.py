@@ -78,7 +78,7 @@ def panels(book: ScoreBook) -> list[Panel]:
     taught = [key for key in book.phase_keys() if (book.taught_in(key) or last) < last]
     found = [_panel(book, "earlier phases", keys, newest) for keys in _by_unit(book, taught)]
     for group, members in book.group_keys().items():
-        keys = [key for key in members if book.tasks[key].has_headroom]
+        keys = [key for key in members if book.tasks[key].can_show_loss]
         found += [_panel(book, group, same, newest) for same in _by_unit(book, keys)]
     return [panel for panel in found if panel.points]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from retain.errors import DataError
 from retain.evaluate.shots import FIRST, Shots
+from retain.measure.bias import neutral_share
 from retain.measure.forgetting import oriented
 from retain.measure.item_scores import sampled_scores
 from retain.measure.statistics import (
@@ -87,6 +88,16 @@ class TaskFacts:
             return "no items"
         sources = f"{self.num_sources} source item" + "s" * (self.num_sources > 1)
         return f"{sources}, fewer than {MIN_CLUSTERS}"
+
+    @property
+    def has_direction(self) -> bool:
+        """Whether one end of the scale is better: not so of a share of stereotypes."""
+        return neutral_share(self.key.metric) is None
+
+    @property
+    def can_show_loss(self) -> bool:
+        """Whether a change is a gain or a loss at all; only such tasks enter means."""
+        return self.has_headroom and self.has_direction
 
     @property
     def oriented_unit(self) -> str:

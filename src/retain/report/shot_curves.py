@@ -9,11 +9,18 @@ from markupsafe import Markup
 from retain.measure.statistics import Interval
 from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class, drawing
 from retain.report.results import Arm
-from retain.report.scorebook import ScoreBook, figure, interval
+from retain.report.scorebook import ScoreBook, TaskFacts, figure, interval
 from retain.report.scores import Checkpoint, TaskKey
-from retain.report.shots import EXTRA_GAIN, SHUFFLED_EXTRA_GAIN, Sweep, over_draws, sweeps
+from retain.report.shots import (
+    EXTRA_GAIN,
+    SHUFFLED_EXTRA_GAIN,
+    Sweep,
+    over_draws,
+    sweeps,
+    unit_of_gain,
+)
 from retain.report.svg import Scale, padded, polyline
-from retain.report.text import number, signed, task_name
+from retain.report.text import ends, number, signed, task_name
 
 BASE = "base"
 
@@ -23,10 +30,11 @@ class ShotLine:
     """Scores of one model by number of shots; ``arm`` None is the base model.
 
     Attributes:
-        extra: Gain with the most examples beyond the base model's, in the metric's unit.
+        extra: Gain with the most examples beyond the base model's, in ``unit``.
         sure: Its interval.
         control: The same where the examples' answers are permuted; NaN where that was not tried.
         control_sure: Its interval.
+        unit: "points" for fractions, else that of the oriented metric.
     """
 
     arm: Arm | None
@@ -36,16 +44,21 @@ class ShotLine:
     sure: Interval
     control: float
     control_sure: Interval
+    unit: str
 
     @property
-    def extra_text(self) -> str:
-        """The extra gain with a sign; empty for the base model."""
-        return "" if self.arm is None else signed(self.extra)
+    def extra_text(self) -> tuple[str, str]:
+        """The extra gain with a sign, and its interval; empty for the base model."""
+        return self._told(self.extra, self.sure)
 
     @property
-    def control_text(self) -> str:
-        """That of the control; empty for the base model."""
-        return "" if self.arm is None else signed(self.control)
+    def control_text(self) -> tuple[str, str]:
+        """Those of the control; empty for the base model."""
+        return self._told(self.control, self.control_sure)
+
+    def _told(self, value: float, sure: Interval) -> tuple[str, str]:
+        digits = 1 if self.unit == "points" else 3
+        return ("", "") if self.arm is None else (signed(value, digits), ends(sure, digits))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +84,12 @@ def shot_panels(book: ScoreBook, identity: str) -> list[ShotPanel]:
 
 def _panel(book: ScoreBook, key: TaskKey, sweep: Sweep, identity: str) -> ShotPanel:
     shots = sweep.numbers
-    turn = 1.0 if book.tasks[key].higher_is_better else -1.0
+    facts = book.tasks[key]
     first = Checkpoint(book.variant.name, book.arms[0].name, book.seeds[0], 0)
-    lines = [_line(None, 0, turn, key, sweep, first)]
+    lines = [_line(None, 0, facts, sweep, first)]
     for place, arm in enumerate(book.arms):
         where = first._replace(arm=arm.name, phase_index=book.num_phases)
-        lines.append(_line(arm, place, turn, key, sweep, where))
+        lines.append(_line(arm, place, facts, sweep, where))
     name = task_name(key.task)
     return ShotPanel(
         name=name,
@@ -90,12 +103,14 @@ def _panel(book: ScoreBook, key: TaskKey, sweep: Sweep, identity: str) -> ShotPa
 
 
 def _line(
-    arm: Arm | None, place: int, turn: float, key: TaskKey, sweep: Sweep, where: Checkpoint
+    arm: Arm | None, place: int, facts: TaskFacts, sweep: Sweep, where: Checkpoint
 ) -> ShotLine:
+    key, turn = facts.key, 1.0 if facts.higher_is_better else -1.0
     scores = [over_draws(sweep.by_draw(where, num), num, *key) for num in sweep.numbers]
     most = sweep.numbers[-1]
+    scale, unit = unit_of_gain(facts)
     extra_N, control_N = (
-        over_draws(sweep.extra_gains(where, most, shuffled=shuffled), measure.name, *key)
+        scale * over_draws(sweep.extra_gains(where, most, shuffled=shuffled), measure.name, *key)
         for shuffled, measure in ((False, EXTRA_GAIN), (True, SHUFFLED_EXTRA_GAIN))
     )
     return ShotLine(
@@ -106,6 +121,7 @@ def _line(
         sure=interval(extra_N),
         control=figure(control_N),
         control_sure=interval(control_N),
+        unit=unit,
     )
 
 

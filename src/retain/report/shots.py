@@ -20,6 +20,7 @@ from retain.report.scorebook import (
     MISSING,
     Floats,
     ScoreBook,
+    TaskFacts,
     figure,
     interval,
     mean_over_seeds,
@@ -103,6 +104,11 @@ def sweeps(book: ScoreBook) -> dict[TaskKey, Sweep]:
     return found
 
 
+def unit_of_gain(facts: TaskFacts) -> tuple[float, str]:
+    """What gains are multiplied by, and their unit: fractions are told in points."""
+    return (100.0, "points") if facts.unit == "fraction" else (1.0, facts.oriented_unit)
+
+
 def shot_measures(
     book: ScoreBook, arm: str, seed: int, all_sweeps: Mapping[TaskKey, Sweep]
 ) -> Iterator[Measured]:
@@ -121,14 +127,13 @@ def _measures(
 ) -> Iterator[tuple[Measure, Floats]]:
     """The gains of one checkpoint with one number of examples."""
     facts = book.tasks[key]
-    is_fraction = facts.unit == "fraction"
-    scale, unit = (100.0, "points") if is_fraction else (1.0, facts.oriented_unit)
+    scale, unit = unit_of_gain(facts)
 
     def told(measure: Measure, by_draw: list[Floats]) -> tuple[Measure, Floats]:
         return measure._replace(unit=unit), scale * over_draws(by_draw, measure.name, *key)
 
     yield told(GAIN, sweep.gains(where, num))
-    if is_fraction:
+    if facts.unit == "fraction":
         without = sweep.by_draw(where, 0)
         relative = [
             relative_gain(now_k, now_0, level=facts.level, interval_0=interval(now_0))

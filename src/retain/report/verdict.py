@@ -176,7 +176,9 @@ def caveat(book: ScoreBook) -> str:
             "this speaks of these runs, not of methods."
         )
     return f"Means over {len(book.seeds)} seeds; intervals cover items and seeds" + (
-        ", and with under five seeds they are too narrow." if len(book.seeds) < 5 else "."
+        ", and with two seeds that differ much they are too narrow."
+        if len(book.seeds) == 2
+        else "."
     )
 
 
@@ -184,7 +186,8 @@ def moves(book: ScoreBook, arm: str) -> list[Move]:
     """How every task but the newest moved, by its main metric at the fewest shots.
 
     Taught tasks are held against the arm's best earlier phase, the others against row 0. Left out
-    are tasks without headroom, which cannot show a loss, and those an arm has no scores for.
+    are tasks that cannot show a loss (`TaskFacts.can_show_loss`), and those an arm has no scores
+    for.
     """
     found = [_move(book, arm, key) for key in _old_tasks(book) if _can_show_loss(book, key)]
     return [move for move in found if not math.isnan(figure(move.change))]
@@ -196,7 +199,7 @@ def _old_tasks(book: ScoreBook) -> list[TaskKey]:
 
 
 def _can_show_loss(book: ScoreBook, key: TaskKey) -> bool:
-    return book.tasks[key].has_headroom or book.taught_in(key) is not None
+    return book.tasks[key].can_show_loss or book.taught_in(key) is not None
 
 
 def _move(book: ScoreBook, arm: str, key: TaskKey) -> Move:
@@ -273,7 +276,7 @@ def _loss_unknown(book: ScoreBook, rule: Rule) -> str:
     if without:
         told = listed([f"{task_name(k.task)} ({book.tasks[k].no_interval})" for k in without])
         return f"What the arms lost cannot be compared: no interval for {told}."
-    able = any(book.tasks[key].has_headroom for keys in book.group_keys().values() for key in keys)
+    able = any(book.tasks[key].can_show_loss for keys in book.group_keys().values() for key in keys)
     if book.num_phases > 1 or able:
         return "What the arms lost cannot be compared: not every arm was scored on every task."
     return (
@@ -328,8 +331,14 @@ def _breaks_sentence(book: ScoreBook, arm: str) -> str:
     unknown = [_without(book, move.key) for move in found if not move.interval.known]
     if unknown:
         sentence += f" No interval for {listed(unknown)}."
-    mute = [task_name(key.task) for key in _old_tasks(book) if not _can_show_loss(book, key)]
-    return sentence + (f" Without headroom to show a loss: {listed(mute)}." if mute else "")
+    silent = [book.tasks[key] for key in _old_tasks(book) if not _can_show_loss(book, key)]
+    mute = [task_name(facts.key.task) for facts in silent if facts.has_direction]
+    neutral = [task_name(facts.key.task) for facts in silent if not facts.has_direction]
+    if mute:
+        sentence += f" Without headroom to show a loss: {listed(mute)}."
+    if neutral:
+        sentence += f" Neither more nor less is a loss, see their table: {listed(neutral)}."
+    return sentence
 
 
 def _without(book: ScoreBook, key: TaskKey) -> str:
