@@ -122,7 +122,7 @@ def test_the_page_draws_a_curve_for_each_such_task():
     assert none.values[1] > none.values[0]
     row = rows(found, "few_shot_extra_gain")["none", 2]
     assert none.extra == pytest.approx(row.value)
-    assert none.sure.low == pytest.approx(row.ci_low / 100)
+    assert none.sure.low == pytest.approx(row.ci_low)
     assert "at 0" in panel.drawing
     page = render(analyse(found, choose_arms(make_results(num_items=80))))
     assert "With examples in the prompt" in page
