@@ -417,7 +417,7 @@ def evaluate(name: str, rounds: int) -> dict[str, Any]:
                 started = clock()
                 found = run([task], engine, [0])
                 seconds.append(clock() - started)
-                scores.append([item["loglikelihoods"] for item in found.items])
+                scores.append([item["choice_logprobs"] for item in found.items])
             ratios.append((seconds[0] + seconds[3]) / (seconds[1] + seconds[2]))
             off = max(off, float(np.abs(np.array(scores[0]) - np.array(scores[1])).max()))
     return {
