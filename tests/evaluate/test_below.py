@@ -8,6 +8,7 @@ import torch
 from retain.decode.prefix_tree import Request
 from retain.errors import Interrupted, TaskError
 from retain.evaluate.below import Below, Recorder
+from retain.evaluate.forward import NUM_CHECKED
 from retain.evaluate.ledger import Ledger
 from retain.evaluate.scorer import Scorer
 from retain.model.boundary import Boundary
@@ -83,6 +84,25 @@ def test_a_later_phase_is_scored_the_same_without_its_lowest_blocks(tmp_path, bu
     )
     trial = 40  # calls of the trial, where this length was not tried yet; the rest reads
     assert len(low) <= min(len(high), trial)
+
+
+@pytest.mark.parametrize("budget", [64, 2048])
+def test_the_check_of_what_is_kept_costs_a_few_tokens(tmp_path, budget):
+    asked = requests()
+    folder = record(tmp_path / "kept", asked, budget)
+    later = model(seed=7)
+    scorer = Scorer(later, 512, budget_tokens=budget)
+    scorer.loglikelihoods(asked)  # the trial of the path
+    scorer.below = Below(later, DEPTH, folder)
+    tokens = {0: 0, 3: 0}
+    for layer in tokens:
+        later.model.layers[layer].mlp.register_forward_hook(
+            lambda _module, given, _made, layer=layer: tokens.__setitem__(
+                layer, tokens[layer] + given[0].shape[:-1].numel()
+            )
+        )
+    scorer.loglikelihoods(asked)
+    assert 0 < tokens[0] <= NUM_CHECKED < tokens[3]
 
 
 def test_other_requests_are_scored_plainly(tmp_path):

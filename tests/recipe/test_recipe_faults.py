@@ -276,7 +276,7 @@ def test_replay_in_a_first_phase_with_a_declared_past_is_fine():
         ({"seeds": 3}, "seeds: must be a list; got 3"),
         ({"seeds": [0, 0]}, "seeds.1: 0 is given twice"),
         ({"seeds": [-1]}, "seeds.0: must be at least 0; got -1"),
-        ({"budget": "same"}, "budget: must be same_new_data or same_total_tokens; got 'same'"),
+        ({"budget": "same"}, "budget: must be same_new_data, same_total_tokens or same_total_com"),
         ({"choose": {"learnt": "most"}}, "choose.learnt: must match ^>= "),
         ({"keep": {"models": "best"}}, "keep.models: must be chosen, last or all; got 'best'"),
         ({"model": ""}, "model: must be text that is not empty; got ''"),

@@ -30,6 +30,8 @@ from retain.model.layout import Layout, Tree
 from retain.model.rotary import forget_rows
 from retain.model.states import Kept
 
+NUM_CHECKED = 64  # tokens on which kept states are compared with the model's own
+
 
 class ScoringPath(Protocol):
     """One way to score requests; which one is taken is found by trying.
@@ -122,7 +124,8 @@ class TreePath:
             call = partial(self.head.row, tokens, layout, self._kept, into=self._kept)
             wanted = self._reads_below or self._recorder is not None
             key = stretch_key(stretches[: number + 1]) if wanted else ""
-            self._stack.append((tokens, self._states(call, key)))
+            beginning = partial(self._alone, tokens[:NUM_CHECKED])
+            self._stack.append((tokens, self._states(call, key, beginning)))
 
     def _row(self, row: Row, key: str) -> torch.Tensor:
         """States of the documents of a row."""
@@ -130,17 +133,33 @@ class TreePath:
             tuple(map(_tree, row.documents)), tuple(document.seen for document in row.documents)
         )
         tokens = [token for document in row.documents for token in document.tokens]
-        return self._states(partial(self.head.row, tokens, layout, self._kept), key)
+        beginning = partial(self._alone, _beginning(row.documents[0])[:NUM_CHECKED])
+        return self._states(partial(self.head.row, tokens, layout, self._kept), key, beginning)
 
-    def _states(self, call: Callable[[], torch.Tensor], key: str) -> torch.Tensor:
-        """States of a call: all of it, what lies above those that are kept, or what lies below."""
+    def _alone(self, tokens: Sequence[int]) -> torch.Tensor:
+        """States of tokens that follow nothing."""
+        return self.head.row(tokens, Layout((((ROOT, len(tokens)),),), (0,)))
+
+    def _states(
+        self, call: Callable[[], torch.Tensor], key: str, beginning: Callable[[], torch.Tensor]
+    ) -> torch.Tensor:
+        """States of a call: all of it, what lies above those that are kept, or what lies below.
+
+        The first call that reads kept states follows nothing, and neither does its ``beginning``.
+        """
         if self._recorder is not None:
             return self._recorder.take(key, call)
         if self._reads_below and self.below is not None:
-            self.below.check(key, call)
+            self.below.check(key, beginning)
             with self.below.given(key):
                 return call()
         return call()
+
+
+def _beginning(document: Document) -> list[int]:
+    """The tokens that a document starts with, up to its second branch."""
+    chain = takewhile(lambda one: one[1][0] == one[0] - 1, enumerate(document.nodes))
+    return [token for _, (_, tokens) in chain for token in tokens]
 
 
 def _tree(document: Document) -> Tree:
