@@ -5,7 +5,7 @@
 >>> outcome.verdicts[0].ship                  # doctest: +SKIP
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ from retain.api.compare import compare
 from retain.api.export import export
 from retain.api.look import check_data, doctor, list_steps, show_data, tokenizer_of
 from retain.api.lost import failure
+from retain.api.place import STEPS, place_of
 from retain.api.prepared import (
     RUNS,
-    STEPS,
     Options,
     allow,
     known_graphs,
@@ -31,7 +31,7 @@ from retain.api.studies import studies
 from retain.api.translate import translate_data
 from retain.api.where import Where, carry_out_where
 from retain.errors import StoreError, TaskError
-from retain.execute import Listener, Quiet, own_run, run_folder
+from retain.execute import Listener, Quiet, run_folder
 from retain.recipe import Recipe
 from retain.steps.step import Step
 from retain.steps.store import Store
@@ -108,7 +108,7 @@ def run(  # noqa: PLR0913 - each by its name
     Args:
         recipe: A path, the name of a shipped recipe, plain values, or a recipe.
         overrides: ``phases.hindi.train.learning_rate=1e-5`` and the like.
-        runs: The folder that holds runs and their steps.
+        runs: The folder that holds runs and their steps, or an address as s3://bucket/prefix.
         options: What is allowed beyond the usual.
         show: Print progress and the result, as the command line does.
         jobs: How many steps at once, each in a process of its own; None: one after the other in
@@ -121,15 +121,19 @@ def run(  # noqa: PLR0913 - each by its name
         Interrupted: After a signal; the same call goes on.
     """
     where = Where(jobs=jobs, on=on)
-    prepared = prepare(recipe, overrides, Path(runs), options)
+    place = place_of(runs)
+    where.check(place)
+    prepared = prepare(recipe, overrides, place, options)
     folder = run_folder(prepared.runs, prepared.resolved.recipe.name)
-    with own_run(folder):
+    with place.own(folder, _say(show)):
         prepared.write_head(folder)
+        place.send_head(folder, prepared.graph.steps)
         prepared.get_ready(show=show)
         with _watch(show) as listener:
             summary = carry_out_where(where, prepared, options, listener)
-        with prepared.store.in_use():
+        with place.reading():
             verdicts, gates = write_reports(prepared, folder, summary.failed, show=show)
+        place.send(folder, prepared.graph.steps)
     if summary.failed:
         raise failure(summary.failed)
     return Outcome(
@@ -155,7 +159,7 @@ def plan(
     """
     from retain.estimate import make_plan
 
-    prepared = prepare(recipe, overrides, Path(runs), options)
+    prepared = prepare(recipe, overrides, runs, options)
     return make_plan(prepared.resolved, prepared.graph, prepared.store)
 
 
@@ -238,7 +242,14 @@ def clean(runs: str | Path = RUNS, run_name: str | None = None, *, dry_run: bool
     """Remove what no run refers to; says what that frees and what recomputing would cost."""
     from retain.steps.clean import clean as remove
 
-    found = remove(Store(Path(runs) / STEPS), Path(runs), run_name, dry_run=dry_run)
+    place = place_of(runs)
+    if place.is_remote:
+        raise StoreError(
+            f"{place}: `retain clean` frees folders only, since it cannot keep other machines from "
+            "using a step meanwhile. When no run uses the store, remove a prefix with the store's "
+            f"own tools; what this machine keeps of it is {place.folder}"
+        )
+    found = remove(place.store, place.folder, run_name, dry_run=dry_run)
     verb = "would free" if dry_run else "freed"
     lines = [f"{entry.folder}  {entry.bytes / 1e6:.1f} MB" for entry in found.entries]
     lines += [f"{name}  (left over)" for name in found.leftovers]
@@ -298,11 +309,13 @@ def explain(step: str, runs: str | Path = RUNS) -> str:
     from retain.steps.entries import Entry, matching
     from retain.steps.explain import explain as compare
 
-    store = Store(Path(runs) / STEPS)
+    place = place_of(runs)
+    place.fetch_all()
+    store = place.store
     wanted = step.strip("/")
     planned = {
         known.folder: known
-        for prepared in known_graphs(Path(runs))
+        for prepared in known_graphs(place)
         for known in prepared.graph.steps
         if known.folder.startswith(wanted)
         or known.folder.partition("/")[2].startswith(wanted)
@@ -322,6 +335,12 @@ def _num_tokens(model: str, examples: "Sequence[Example]") -> list[int]:
     """Tokens of the first examples, by the model's tokenizer."""
     tokenizer = tokenizer_of(model)
     return [len(tokenizer("\n".join(one.contents)).input_ids) for one in examples[:NUM_MEASURED]]
+
+
+def _say(show: bool) -> Callable[[str], None]:
+    from retain import terminal
+
+    return terminal.say if show else lambda text: None
 
 
 def _watch(show: bool) -> AbstractContextManager[Listener]:

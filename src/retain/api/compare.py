@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from retain.api.place import place_of
 from retain.api.prepared import RUNS, Prepared, run_dir
 from retain.api.report import collected, finished
 from retain.errors import DataError
@@ -26,13 +27,14 @@ def compare(
     from retain.report.terminal import run_table
     from retain.steps.durable import write_file
 
-    folders = [run_dir(name, Path(runs)) for name in (run_name, other)]
+    place = place_of(runs)
+    folders = [run_dir(name, place) for name in (run_name, other)]
     if folders[0].resolve() == folders[1].resolve():
         raise DataError(f"{folders[0]}: the same run twice")
     sides = []
     for folder in folders:
-        prepared = finished(folder)
-        with prepared.store.in_use():
+        prepared = finished(folder, place)
+        with place.reading():
             results = collected(prepared, folder).of_role("report")
         sides.append(Side(name=folder.name, results=results, models=_models(prepared)))
     found = compare_runs(*sides)

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from retain.api.prepared import RESOLVED, RUNS, run_dir
+from retain.api.place import RESOLVED, place_of
+from retain.api.prepared import RUNS, run_dir
 from retain.errors import StoreError, did_you_mean
 from retain.steps.durable import writing
 
@@ -29,10 +30,12 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
     from retain.model import adapter_folder
     from retain.model.auto_class import auto_class
 
-    folder = run_dir(run_name, Path(runs))
+    place = place_of(runs)
+    folder = run_dir(run_name, place)
     models = folder / "models"
     pointer = _pointer(models, arm)
     source, target = models / pointer["folder"], Path(directory)
+    place.fetch_model(source)
     if not source.is_dir():
         raise StoreError(f"{source}: the model was removed; `retain run` makes it again")
     if target.exists():
@@ -41,7 +44,7 @@ def export(run_name: str, arm: str, directory: str | Path, *, runs: str | Path =
     with writing(target):
         shutil.copytree(source, building)
         if adapter_folder.is_adapter(source):
-            adapter_folder.take_along(source, building, target, Path(runs))
+            adapter_folder.take_along(source, building, target, place.folder)
         _add_scores(building / CARD, folder, pointer)
         building.rename(target)
     return f"{target}\n{auto_class(target)}.from_pretrained({str(target)!r})"

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from retain.api.prepared import RUNS, STEPS
+from retain.api.place import place_of
+from retain.api.prepared import RUNS
 from retain.errors import RecipeError, did_you_mean
-from retain.steps.store import Store
 
 
 def list_steps(runs: str | Path = RUNS, *, verify: bool = False) -> list[str]:
@@ -15,7 +15,7 @@ def list_steps(runs: str | Path = RUNS, *, verify: bool = False) -> list[str]:
     """
     from retain import terminal
 
-    store = Store(Path(runs) / STEPS)
+    store = place_of(runs).store
     entries = store.entries()
     rows = [
         (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from retain.api.place import RESOLVED, Place, place_of
 from retain.errors import RetainError, StoreError, did_you_mean
 from retain.estimate import foreseen
 from retain.execute import run_folder
@@ -17,10 +18,7 @@ from retain.steps.durable import check_space, write_file
 from retain.steps.references import write_references
 from retain.steps.store import Store
 
-STEPS = ".steps"
 RUNS = Path("runs")
-RESOLVED = "recipe.resolved.yaml"
-JOURNAL = "journal.jsonl"
 BYTES_PER_WEIGHT = 4
 NUM_SNAPSHOT_MODELS = 9
 """Three snapshots of weights and two moments each: two kept, one being written."""
@@ -108,7 +106,7 @@ class Prepared:
 def prepare(
     recipe: str | Path | Mapping[str, Any] | Recipe,
     overrides: Sequence[str],
-    runs: Path,
+    runs: str | Path | Place,
     options: Options | None,
 ) -> Prepared:
     """Read a recipe, resolve what it names and build its graph; nothing is fetched or run."""
@@ -116,9 +114,10 @@ def prepare(
     read = read_any(recipe, overrides)
     named = str(recipe) if isinstance(recipe, str | Path) else f"{read.name}.yaml"
     command = shlex.join(["retain", "run", named, *overrides])
-    resolved, store = resolve(read), Store(runs / STEPS)
+    resolved, place = resolve(read), place_of(runs)
+    store = place.store
     accept = store.finished if options is not None and options.accept_old else lambda step: False
-    return Prepared(resolved, build(resolved, accept), store, runs, command)
+    return Prepared(resolved, build(resolved, accept), store, place.folder, command)
 
 
 def read_any(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str]) -> Recipe:
@@ -138,23 +137,26 @@ def allow(options: Options | None) -> None:
     trust.remote_code, trust.gguf = options.trust_remote_code, options.allow_gguf
 
 
-def run_dir(name: str, runs: Path) -> Path:
+def run_dir(name: str, place: Place) -> Path:
     """The folder of a run, by its path or its name.
 
     Raises:
         StoreError: If there is no such run; names the nearest.
     """
+    runs = place.folder
+    if place.is_remote:
+        place.fetch(name)
     folder = Path(name) if (Path(name) / RESOLVED).is_file() else run_folder(runs, name)
     if not (folder / RESOLVED).is_file():
         known = sorted(path.parent.name for path in runs.glob(f"*/{RESOLVED}"))
-        raise StoreError(did_you_mean("run", name, known) if known else f"{runs}: holds no run")
+        raise StoreError(did_you_mean("run", name, known) if known else f"{place}: holds no run")
     return folder
 
 
-def known_graphs(runs: Path) -> Iterator[Prepared]:
+def known_graphs(place: Place) -> Iterator[Prepared]:
     """The graph of every run whose recipe, models and data are still there."""
-    for path in sorted(runs.glob(f"*/{RESOLVED}")):
+    for path in sorted(place.folder.glob(f"*/{RESOLVED}")):
         try:
-            yield prepare(path, (), runs, None)
+            yield prepare(path, (), place, None)
         except RetainError:  # its steps are known by their records alone
             continue

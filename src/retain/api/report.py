@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from retain.api.lost import can_go_on, cut, failures, without_gates
 from retain.api.models import model_paths, point_to_models
-from retain.api.prepared import JOURNAL, RESOLVED, Prepared, prepare
+from retain.api.place import JOURNAL, RESOLVED, Place, place_and_folder
+from retain.api.prepared import Prepared, prepare
 from retain.errors import RetainError, StoreError
-from retain.execute import own_run
 from retain.steps.step import Step
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def report(run_dir: str | Path, *, share: bool = False) -> Path:
     A run in which arms failed is written without them, as `run` left it.
 
     Args:
-        run_dir: The folder of the run.
+        run_dir: The folder of the run, or its address as s3://bucket/prefix/NAME.
         share: Write aggregates alone, into the folder ``share`` of the run: no text of an item,
             no path, no name of a user or machine.
 
@@ -35,20 +35,27 @@ def report(run_dir: str | Path, *, share: bool = False) -> Path:
         RetainError: If the folder holds no run, or steps of it are missing; or if something that
             is to be shared holds the user's or machine's name.
     """
-    folder = Path(run_dir)
-    prepared = finished(folder)
-    with own_run(folder), prepared.store.in_use():
-        if not share:
-            write_reports(prepared, folder, {}, show=False)
-            return folder / "report.html"
-        from retain.report.report import write_report
-        from retain.report.share import shareable
+    place, folder = place_and_folder(run_dir)
+    prepared = finished(folder, place)
+    with place.own(folder, lambda text: None):
+        with place.reading():
+            written = _write_again(prepared, folder, share=share)
+        place.send(folder, prepared.graph.steps)
+    return written
 
-        write_report(shareable(collected(prepared, folder), is_public), folder / SHARE)
+
+def _write_again(prepared: Prepared, folder: Path, *, share: bool) -> Path:
+    if not share:
+        write_reports(prepared, folder, {}, show=False)
+        return folder / "report.html"
+    from retain.report.report import write_report
+    from retain.report.share import shareable
+
+    write_report(shareable(collected(prepared, folder), is_public), folder / SHARE)
     return folder / SHARE / "report.html"
 
 
-def finished(folder: Path) -> Prepared:
+def finished(folder: Path, place: Place) -> Prepared:
     """The recipe of a run whose steps are all finished, but for those of arms that failed.
 
     Raises:
@@ -56,7 +63,7 @@ def finished(folder: Path) -> Prepared:
     """
     if not (folder / RESOLVED).is_file():
         raise StoreError(f"{folder}: holds no {RESOLVED}; give the folder of a run, runs/<name>")
-    prepared = prepare(folder / RESOLVED, (), folder.parent, None)
+    prepared = prepare(folder / RESOLVED, (), place, None)
     failed = failures(prepared, folder / JOURNAL)
     if failed and can_go_on(prepared.graph, failed):
         prepared = cut(prepared, failed)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from retain.api.lost import can_go_on
-from retain.api.prepared import JOURNAL, Options, Prepared, allow
+from retain.api.place import JOURNAL, Place
+from retain.api.prepared import Options, Prepared, allow
 from retain.errors import RetainError, did_you_mean
 from retain.execute import (
     Listener,
@@ -46,6 +47,18 @@ class Where:
         if self.on not in (HERE, RAY):
             raise RetainError(f"--on: {did_you_mean('place', self.on, [HERE, RAY])}")
 
+    def check(self, place: Place) -> None:
+        """Refuse what cannot be led to the store.
+
+        Raises:
+            RetainError: If nodes of a cluster would have to share an object store.
+        """
+        if self.on == RAY and place.is_remote:
+            raise RetainError(
+                f"--on ray: its nodes hand steps on by a shared disk, and {place} is none; give "
+                "--runs a folder that every node sees, or leave --on out"
+            )
+
     @property
     def is_one_process(self) -> bool:
         """Whether no worker is needed."""
@@ -74,6 +87,7 @@ def carry_out_where(
         steps=pack(ordered(graph.steps)),
         run=runners,
         begin=partial(allow, options),
+        open_store=store.opener(),
     )
     staff, memory = _staff(where, prepared, assignment)
     return carry_out_by(

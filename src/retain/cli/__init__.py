@@ -41,8 +41,13 @@ Overrides = Annotated[
         help="Values to change, by dotted name: phases.hindi.train.learning_rate=1e-5",
     ),
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds runs and their steps.")]
-RUNS = Path("runs")
+Runs = Annotated[
+    str,
+    typer.Option(
+        "--runs", help="The folder that holds runs and their steps, or as s3://bucket/prefix."
+    ),
+]
+RUNS = "runs"
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let a hub model run the code it brings.")
 ]
@@ -214,7 +219,7 @@ def rehearse(
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="The folder of a run, as runs/quickstart.")],
+    run_dir: Annotated[str, typer.Argument(help="The folder of a run, as runs/quickstart.")],
     share: Annotated[
         bool,
         typer.Option("--share", help="For others: no text of an item, path, user or host name."),

@@ -46,12 +46,14 @@ class Assignment:
         steps: The graph; see ``retain.steps.packed``.
         run: Does one step; it and all it holds can be pickled.
         begin: Called first: what this process must know besides, such as what is trusted.
+        open_store: Opens the store.
     """
 
     root: Path
     steps: tuple[Packed, ...]
     run: Runner
     begin: Callable[[], None] = _nothing
+    open_store: Callable[[Path], Store] = Store
 
 
 class Worker:
@@ -70,7 +72,7 @@ class Worker:
         self.stop = threading.Event()
         self._tell = tell
         self._run = assignment.run
-        self._store = Store(assignment.root)
+        self._store = assignment.open_store(assignment.root)
         self._steps = {step.fingerprint: step for step in unpack(assignment.steps)}
 
     def in_use(self) -> AbstractContextManager[None]:

@@ -190,8 +190,8 @@ def _scores(row: Row, step: Step, store: Store) -> Iterator[ScoreRow]:
 
 
 def _samples(row: Row, task: str, step: Step, store: Store) -> Iterator[Sample]:
-    path = store.path(step) / "samples.json"
-    for one in _read(store.open(step, "samples.json")) if path.exists() else ():
+    kept = store.holds(step, "samples.json")
+    for one in _read(store.open(step, "samples.json")) if kept else ():
         yield Sample(
             checkpoint=checkpoint(row),
             task=task,

@@ -41,11 +41,18 @@ def manifest_bytes(manifest: Mapping[str, Json]) -> bytes:
 def read_manifest(folder: Path) -> dict[str, Json] | None:
     """The manifest of a folder, or None if there is none that is byte for byte as written."""
     try:
-        content = (folder / MANIFEST).read_bytes()
+        return parse_manifest((folder / MANIFEST).read_bytes())
+    except OSError:
+        return None
+
+
+def parse_manifest(content: bytes) -> dict[str, Json] | None:
+    """The manifest of these bytes, or None if they are not as they were written."""
+    try:
         manifest = json.loads(content)
         del manifest["sha256"]
         intact = manifest_bytes(manifest) == content
-    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError, RecipeError):
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError, RecipeError):
         return None
     files = manifest.get("files")
     if not intact or manifest.get("format") != FORMAT or not isinstance(files, dict):

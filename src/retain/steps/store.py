@@ -69,6 +69,10 @@ class Store:
         same = [name for name in names if name.endswith(ending) and not name.startswith(".")]
         return folder.parent / min(same) if same else folder
 
+    def opener(self) -> Callable[[Path], "Store"]:
+        """What opens it in another process, given its folder."""
+        return Store
+
     def partial(self, step: Step) -> Path:
         """Where the step keeps what survives a kill."""
         return self.root / ".partial" / step.kind / step.fingerprint[:NUM_FOLDER_DIGITS]
@@ -89,6 +93,10 @@ class Store:
         """
         record: dict[str, Any] = json.loads(self.open(step, RECORD).read_bytes())
         return record
+
+    def holds(self, step: Step, name: str) -> bool:
+        """Whether a finished step has a file of this name."""
+        return (self.path(step) / name).is_file()
 
     def open(self, step: Step, name: str = "") -> Path:
         """The path of a verified file, or with a folder's name (or none) of that whole folder.

@@ -21,7 +21,6 @@ from retain.errors import RetainError
 from retain.model.reference import trust
 from retain.model.threads import threads
 from retain.steps.packed import unpack
-from retain.steps.store import Store
 from retain.steps.work import Work
 from retain.train.loop import train_phase
 from retain.train.ranks import HOST, Order, connect
@@ -63,7 +62,7 @@ def _follow(rank: int, order: Order, connection: Connection) -> None:
     vars(trust).update(vars(order.trust))
     device = torch.device(order.device, rank) if order.device != "cpu" else torch.device("cpu")
     team = Ranks(rank, order.size, device, _lost)
-    step, store = unpack(order.steps)[-1], Store(order.root)
+    step, store = unpack(order.steps)[-1], order.open_store(order.root)
     partial = store.partial(step)
     output = team.folder(partial) / "output"
     shutil.rmtree(output, ignore_errors=True)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
@@ -31,6 +31,7 @@ from retain.steps.durable import make_folder
 from retain.steps.fingerprint import Json
 from retain.steps.packed import Packed, pack
 from retain.steps.step import Step
+from retain.steps.store import Store
 from retain.steps.work import Work
 from retain.train.team import Ranks, Team
 
@@ -61,6 +62,7 @@ class Order:
         size: Processes in all.
         port: Where rank 0 brings them together.
         trust: What the command line allowed.
+        open_store: Opens the store.
     """
 
     root: Path
@@ -71,6 +73,7 @@ class Order:
     size: int
     port: int
     trust: Trust
+    open_store: Callable[[Path], Store] = Store
 
 
 @dataclass
@@ -249,6 +252,7 @@ def together(
         size=processes,
         port=store.port,
         trust=trust,
+        open_store=work.store.opener(),
     )
     team, error = Together(work, processes, on), None
     try:
