@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from safetensors.torch import load_file
 from retain.errors import Interrupted, TrainingError
 from retain.methods.base import Method
 from retain.model import cache
-from retain.steps import durable
 from retain.train.ranks import LostProcessError, device_for
 from retain.train.stream import Stream
 from tests.kills.project import content
@@ -80,38 +78,37 @@ def test_two_processes_learn_what_one_learns_and_survive_a_death(tmp_path, tiny_
         torch.testing.assert_close(two[name], value, atol=1e-5, rtol=0)
 
 
+def asked(what, folder):
+    """What ranks that are forks find: see ``tests.train.forked``."""
+    command = [sys.executable, "-m", "tests.train.forked", what, str(folder)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_rank_killed_at_saves_and_at_steps_changes_no_byte(tmp_path):
+    found = asked("kills", tmp_path)
+    assert found["outlived_seconds"] < SURVIVORS_SECONDS
+    assert not found["finished_in_spite"]
+    assert found["resumed"]
+    assert found["from_undisturbed"] == [0, 0]
+    assert max(found["from_one"]) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_phase_goes_on_with_any_number_of_ranks(tmp_path):
+    found = asked("numbers", tmp_path)
+    assert found["resumed"] == [31]
+    assert max(found["from_one"]) < 1e-5
+    assert max(found["pieces_from_one"]) < 1e-5
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, tiny_model_folder):
     """A step trained by two processes that nobody disturbed."""
     made = Together(tmp_path_factory.mktemp("undisturbed") / "steps", tiny_model_folder)
     made.run(2)
     return made
-
-
-@pytest.mark.slow
-def test_a_process_killed_at_random_moments_and_in_saves_leaves_the_same_bytes(
-    tmp_path, tiny_model_folder, undisturbed, monkeypatch
-):
-    draw, kills = random.Random(0), 0
-    made = Together(tmp_path / "steps", tiny_model_folder)
-    attempts = [("step", 7), ("event", 9), ("step", 2), ("event", 30), ("step", 11), ("event", 55)]
-    for kind, after in attempts:
-        left = iter(range(after + draw.randint(0, 3)))
-
-        def count(*_, left=left):
-            if next(left, None) is None and len(found := followers()):
-                found[-1].send_signal(signal.SIGKILL)
-
-        monkeypatch.setattr(durable, "on_file_event", count if kind == "event" else lambda *_: None)
-        with pytest.raises(LostProcessError):
-            made.run(2, at_step=count if kind == "step" else lambda number: None, save_steps=2)
-        kills += 1
-        assert followers() == []
-    monkeypatch.setattr(durable, "on_file_event", lambda *_: None)
-    made.run(2)
-    assert kills == len(attempts)
-    assert [event for event in made.events if event["kind"] == "resumed"]
-    assert same_content(made.folder, undisturbed.folder)
 
 
 @pytest.mark.slow

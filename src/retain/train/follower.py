@@ -23,7 +23,7 @@ from retain.model.threads import threads
 from retain.steps.packed import unpack
 from retain.steps.work import Work
 from retain.train.loop import train_phase
-from retain.train.ranks import HOST, Order, connect
+from retain.train.ranks import GO, HOST, Order, connect
 from retain.train.step import prepared
 from retain.train.team import Ranks
 
@@ -44,7 +44,9 @@ def main(descriptor: int) -> None:
         rank, order = pickle.loads(connection.recv_bytes())
     except EOFError:
         return
-    threading.Thread(target=_leave_with, args=(connection,), daemon=True).start()
+    may_go = threading.Event()
+    threading.Thread(target=_obey, args=(connection, may_go), daemon=True).start()
+    may_go.wait()
     try:
         _follow(rank, order, connection)
     except BaseException as error:  # noqa: BLE001 - it is raised by rank 0
@@ -95,9 +97,11 @@ def _lost(error: Exception) -> NoReturn:
     os._exit(LEFT)
 
 
-def _leave_with(connection: Connection) -> None:
-    """Without rank 0 there is nothing to do."""
+def _obey(connection: Connection, may_go: threading.Event) -> None:
+    """Begin when rank 0 says so; without it there is nothing to do."""
     try:
-        connection.recv()
+        while True:
+            if connection.recv() == GO:
+                may_go.set()
     except (EOFError, OSError):
         os._exit(LEFT)

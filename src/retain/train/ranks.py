@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -37,12 +37,13 @@ from retain.train.team import Ranks, Team
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 ANSWER_TIMEOUT = 1800.0  # of one exchange: a rank may recompute a step that did not fit
-START_SECONDS = 600.0  # until every process has read the model
 NEWS_SECONDS = 10.0  # from an exchange that failed until it is known who is gone
 END_SECONDS = 5.0
 LAST_WORDS = 5
 ENVIRONMENT = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
 HOST = "127.0.0.1"
+GO = "go"
+TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 class LostProcessError(TrainingError):
@@ -131,7 +132,7 @@ class Together:
         self.team = Team() if one else Ranks(0, self.size, self.device, self._lost)
 
     def start(self, order: Order, store: Any) -> None:
-        """Start the others; they read the model while this process does."""
+        """Start the others; they load libraries while this process reads the model."""
         self._store = store
         for rank in range(1, self.size):
             folder = Ranks(rank, self.size, self.device, self._lost).folder(self.work.partial)
@@ -140,20 +141,25 @@ class Together:
         threading.Thread(target=self._listen, name="followers", daemon=True).start()
 
     def join(self) -> None:
-        """Wait until all are ready, and connect them.
+        """Have the others read the model, wait until all are ready, and connect them.
+
+        They begin now, when rank 0 has opened every input: what it finds damaged is its to tell.
 
         Raises:
             LostProcessError: If one does not come so far.
         """
         if self.size == 1:
             return
+        for one in self.followers:
+            with suppress(OSError):  # its death is heard of as such
+                one.connection.send(GO)
         with self._news:
             self._news.wait_for(
                 lambda: self._are_lost() or all(one.is_ready for one in self.followers),
-                START_SECONDS,
+                ANSWER_TIMEOUT,
             )
         if self._are_lost() or not all(one.is_ready for one in self.followers):
-            self._lost(TimeoutError(f"not ready after {START_SECONDS:g} s"))
+            self._lost(TimeoutError(f"not ready after {ANSWER_TIMEOUT:g} s"))
         assert self._store is not None
         connect(self._store, 0, self.size, self.device)
 
@@ -289,7 +295,7 @@ def device_for(processes: int, wanted: str = "auto") -> torch.device:
         TrainingError: If so many processes cannot compute here.
     """
     on = device_of(wanted)
-    if dist.is_initialized():
+    if dist.is_initialized() or TORCHRUN in os.environ:
         raise TrainingError(
             "train.processes: this process was started under torchrun or has begun "
             "torch.distributed itself; start it plainly, the step starts its processes"
@@ -330,9 +336,11 @@ def _start(rank: int, order: Order, log: Path) -> Follower:
             stderr=subprocess.STDOUT,
             env={**os.environ, **ENVIRONMENT},
             pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is rank 0's to hear
         )
     theirs.close()
-    ours.send_bytes(told)
+    with suppress(OSError):  # its death is heard of as such
+        ours.send_bytes(told)
     return Follower(rank, process, ours, log)
 
 
