@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from retain import api
 from retain.errors import RetainError
+from retain.execute import own_run
 
 WORDS = ["cat", "dog", "sea", "mat", "bones", "heart", "muscle", "nerve", "blood", "drug", "dose"]
 RECIPE = """
@@ -219,7 +220,7 @@ def test_one_phase_measures_without_a_past_are_empty(project, tiny_model_folder)
 
 
 def test_the_second_of_two_runs_says_who_holds_it(project):
-    with api.own_run(project / "runs" / "own"), pytest.raises(RetainError, match=str(os.getpid())):
+    with own_run(project / "runs" / "own"), pytest.raises(RetainError, match=str(os.getpid())):
         api.run("own.yaml")
 
 

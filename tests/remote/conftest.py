@@ -12,7 +12,7 @@ SECRET = "hunter2-secret-key"
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")  # in a worker, tests of other packages may run between
 def server():
     with serving() as found:
         yield found

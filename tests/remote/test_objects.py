@@ -84,7 +84,9 @@ def test_a_slow_store_is_waited_for(store, door):
 def test_a_store_that_never_answers_is_left(url, door, monkeypatch):
     short = {"s3": {"config_kwargs": {"read_timeout": 0.1, "retries": {"total_max_attempts": 1}}}}
     monkeypatch.setattr(objects, "OPTIONS", short)
+    monkeypatch.setattr(objects, "REQUEST_SECONDS", 0.5)
     monkeypatch.setattr(objects, "ATTEMPTS", 2)
+    monkeypatch.setattr("tests.remote.server.SLOW_SECONDS", 3.0)  # a busy machine is late itself
     door.fault = lambda method, path: "slow"
     with pytest.raises(StoreError, match="tried 2 times"):
         Objects(url).put("a", b"x")

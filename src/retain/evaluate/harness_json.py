@@ -5,15 +5,19 @@ Source: ``lm_eval.evaluator.simple_evaluate`` and its ``results_*.json``, lm-eva
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from retain.evaluate.run import Evaluation
+if TYPE_CHECKING:
+    from retain.evaluate.run import Evaluation
 
 NO_FILTER = "none"
 
 
 def harness_results(
-    found: Evaluation, specs: Sequence[Mapping[str, Any]], num_fewshot: int, config: dict[str, Any]
+    found: "Evaluation",
+    specs: Sequence[Mapping[str, Any]],
+    num_fewshot: int,
+    config: dict[str, Any],
 ) -> dict[str, Any]:
     """One number of shots as the harness would write it.
 

@@ -68,7 +68,6 @@ ELSEWHERE = {
     "nproc_per_node": "use processes",
     "per_node": "use processes, of this machine; one step across machines is not there yet",
     "nodes": "one step across machines is not there yet; processes are of this machine",
-    "shard": "weights are not divided among processes yet; with processes each holds all of them",
     "fsdp": "weights are not divided among processes yet; with processes each holds all of them",
     "deepspeed": "weights are not divided among processes yet; with processes each holds them all",
     "optim": "use optimizer: adamw or adamw_8bit",

@@ -21,6 +21,9 @@ from retain.steps.journal import Journal
 ATTEMPTS = 6
 PAUSE_SECONDS = 0.5
 """Before the second attempt; twice as long before each further one: 15 s in all."""
+REQUEST_SECONDS = 600.0
+"""The most that an attempt takes. Of a put whose first line is not answered (Expect: 100-continue)
+the libraries below do not always keep their own time."""
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL)
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -75,7 +78,7 @@ class Objects:
 
     def put(self, name: str, content: bytes) -> None:
         """Put an object, in the place of the one that has its name."""
-        self._attempt("put", name, lambda: self._system.pipe_file(self._path(name), content))
+        self._attempt("put", name, lambda: self._ask("pipe_file", self._path(name), content))
 
     def create(self, name: str, content: bytes) -> bool:
         """Put an object if there is none of its name; false if there is one with other content.
@@ -86,7 +89,7 @@ class Objects:
 
         def do() -> bool:
             try:
-                self._system.pipe_file(self._path(name), content, mode="create")
+                self._ask("pipe_file", self._path(name), content, mode="create")
             except TypeError as error:
                 raise StoreError(f"{self.url}: {NOT_CONDITIONAL}") from error
             except Exception as error:
@@ -116,7 +119,7 @@ class Objects:
         """
 
         def do() -> bytes:
-            content: bytes = self._system.cat_file(self._path(name))
+            content: bytes = self._ask("cat_file", self._path(name))
             if num_bytes is not None and len(content) != num_bytes:
                 raise ShortObjectError(
                     f"{self.url}/{name}: has {len(content)} bytes instead of {num_bytes}"
@@ -131,7 +134,7 @@ class Objects:
 
         def do() -> dict[str, int]:
             try:
-                found = self._system.find(place, detail=True, withdirs=False)
+                found = self._ask("find", place, detail=True, withdirs=False)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in repr(error.__cause__):
                     raise
@@ -145,7 +148,7 @@ class Objects:
 
         def do() -> list[str]:
             try:
-                found = self._system.ls(self._root, detail=True)
+                found = self._ask("ls", self._root, detail=True)
             except FileNotFoundError:
                 return []
             return sorted(
@@ -163,10 +166,15 @@ class Objects:
 
     def _remove(self, path: str) -> None:
         with suppress(FileNotFoundError):
-            self._system.rm_file(path)
+            self._ask("rm_file", path)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+    def _ask(self, method: str, *args: Any, **options: Any) -> Any:
+        """What the file system's method answers, if it does in time."""
+        timed = {"timeout": REQUEST_SECONDS} if self._system.async_impl else {}
+        return getattr(self._system, method)(*args, **options, **timed)
 
     def _attempt(self, verb: str, name: str, do: Callable[[], T]) -> T:
         attempt = 1
