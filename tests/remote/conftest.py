@@ -12,6 +12,17 @@ SECRET = "hunter2-secret-key"
 _numbers = itertools.count()
 
 
+def point_at(patch, address, folder):
+    """The environment of a machine whose store is the server at this address."""
+    patch.setenv("AWS_ENDPOINT_URL", address)
+    patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        patch.setenv(name, str(folder / "none"))
+
+
 @pytest.fixture(scope="session")  # in a worker, tests of other packages may run between
 def server():
     with serving() as found:
@@ -31,13 +42,7 @@ def url(server, door, tmp_path, monkeypatch):
     """An empty prefix."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server[1])
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
+    point_at(monkeypatch, server[1], tmp_path)
     monkeypatch.setattr(objects, "PAUSE_SECONDS", 0.001)
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     bucket = f"bucket{next(_numbers)}"

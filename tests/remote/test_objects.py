@@ -134,7 +134,7 @@ def test_an_object_of_another_size_is_not_read(store):
     ("address", "said"),
     [
         ("s3://", "give a folder, or a bucket"),
-        ("file:///tmp/runs", "give a folder, or a bucket"),
+        ("file:///runs", "give a folder, or a bucket"),
         ("s4://bucket/runs", "unknown kind of store 's4'. Did you mean 's3'?"),
         (f"s3://me:{SECRET}@bucket/runs", "holds no credentials"),
     ],

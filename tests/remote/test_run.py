@@ -13,7 +13,7 @@ from retain.cli import main
 from retain.errors import RetainError, StoreError
 from retain.remote import Objects, objects
 from retain.steps import read_journal
-from tests.remote.conftest import SECRET
+from tests.remote.conftest import SECRET, point_at
 
 SCALE = Path(__file__).resolve().parent.parent.parent / "docs" / "scale.md"
 ADDRESS = "s3://my-bucket/retain"
@@ -71,13 +71,7 @@ def made(server, tmp_path_factory, tiny_model_folder):
     door, address = server
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("store")
-        patch.setenv("AWS_ENDPOINT_URL", address)
-        patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, str(root / "none"))
+        point_at(patch, address, root)
         patch.setattr(objects, "PAUSE_SECONDS", 0.001)
         Objects(ADDRESS)._system.mkdir("my-bucket")
         yield Made(root, tiny_model_folder, patch)

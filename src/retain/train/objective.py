@@ -8,7 +8,7 @@ for all tokens. Chunked and whole give the same sums.
 Shapes: T tokens of a row, R positions that predict a trained token, D width, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,18 +62,9 @@ class Objective:
         return torch.stack([loss, penalty])
 
     def _head_backward(self, batch: Batch, leaf_TD: Tensor, step_weight: float) -> Tensor:
-        head = self.forward.head
-        size = max(1, CHUNK_ELEMENTS // self.forward.vocab_size)
         total = torch.zeros((), device=leaf_TD.device)
-        parts = zip(
-            torch.split(batch.rows, size),
-            torch.split(batch.targets, size),
-            torch.split(batch.weights, size),
-            strict=True,
-        )
-        for rows_R, targets_R, weights_R in parts:
-            nll_R = cross_entropy(head(leaf_TD[rows_R]).float(), targets_R, reduction="none")
-            loss = (nll_R * weights_R).sum() / step_weight
+        for part in part_losses(self.forward, batch, leaf_TD):
+            loss = part / step_weight
             total += loss.detach()
             self._backward(loss)
         return total
@@ -91,6 +82,20 @@ class Objective:
     def _backward(self, value: Tensor) -> None:
         with autocast(self.precision, value.device, enabled=False):
             torch.autograd.backward(value)
+
+
+def part_losses(forward: Forward, batch: Batch, hidden_TD: Tensor) -> Iterator[Tensor]:
+    """Weighted sums of the loss in nats, one for each chunk of logits, computed when asked for."""
+    size = max(1, CHUNK_ELEMENTS // forward.vocab_size)
+    parts = zip(
+        torch.split(batch.rows, size),
+        torch.split(batch.targets, size),
+        torch.split(batch.weights, size),
+        strict=True,
+    )
+    for rows_R, targets_R, weights_R in parts:
+        nll_R = cross_entropy(forward.head(hidden_TD[rows_R]).float(), targets_R, reduction="none")
+        yield (nll_R * weights_R).sum()
 
 
 def step_weight(rows: Sequence[Row]) -> float:

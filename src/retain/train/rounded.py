@@ -3,18 +3,17 @@
 A merge is made at full precision; where 4 bits are on either side of it, the model that is trained
 on is not the one that was scored.
 
-Shapes: R positions that predict a trained token, D width, T tokens of a row.
+Shapes: T tokens of a row, D width.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from retain.model.load import Loaded
 from retain.model.precision import autocast
 from retain.train.forward import make_forward
-from retain.train.objective import CHUNK_ELEMENTS, step_weight
+from retain.train.objective import part_losses, step_weight
 from retain.train.settings import Settings
 from retain.train.stream import Stream
 
@@ -52,7 +51,6 @@ def will_round(loaded: Loaded, settings: Settings, *, first: bool) -> bool:
 def first_loss(loaded: Loaded, stream: Stream, settings: Settings) -> float:
     """Mean loss of a model over the first optimizer step, in nats; the model stays as it is."""
     forward = make_forward(loaded.model, stream.longest_tokens)
-    size = max(1, CHUNK_ELEMENTS // forward.vocab_size)
     rows = stream.steps[0]
     total = 0.0
     loaded.model.eval()
@@ -60,14 +58,5 @@ def first_loss(loaded: Loaded, stream: Stream, settings: Settings) -> float:
         batch = forward.batch([row])
         with forward.around([row]), autocast(settings.precision, loaded.device):
             hidden_TD = forward.hidden(batch)
-            parts = zip(
-                torch.split(batch.rows, size),
-                torch.split(batch.targets, size),
-                torch.split(batch.weights, size),
-                strict=True,
-            )
-            for rows_R, targets_R, weights_R in parts:
-                logits = forward.head(hidden_TD[rows_R]).float()
-                nll_R = cross_entropy(logits, targets_R, reduction="none")
-                total += float((nll_R * weights_R).sum())
+            total += sum(map(float, part_losses(forward, batch, hidden_TD)))
     return total / step_weight(rows)
