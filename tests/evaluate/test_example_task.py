@@ -8,12 +8,14 @@ import torch
 
 from retain.data.example import Example
 from retain.data.render import continuations, prompt_text
+from retain.decode.prefix_tree import Answer
 from retain.errors import TaskError
 from retain.evaluate import catalog
 from retain.evaluate.engine import Engine
 from retain.evaluate.example_task import own_task, phase_task
 from retain.evaluate.run import run
 from retain.evaluate.samples import samples
+from retain.evaluate.text_metrics import sari
 
 CHOICES = ("the bones", "the heart", "a dog")
 
@@ -168,13 +170,31 @@ def own(tmp_path, rows, metric):
     return spec
 
 
-@pytest.mark.parametrize("metric", ["exact_match", "chrf", "bleu", "rouge_1", "rouge_l"])
+@pytest.mark.parametrize("metric", ["exact_match", "chrf", "bleu", "rouge_1", "rouge_l", "sari"])
 def test_written_answers(tmp_path, engine, metric):
     rows = [{"prompt": f"say {n}", "completion": f" {n} and no"} for n in range(12)]
     task = own_task(own(tmp_path, rows, metric), engine, None)
     row = main_row(run([task], engine, [0, 1]), shots=1)
     assert row["metric"] == metric
     assert row["num_items"] == 11  # one example of twelve is the pool
+
+
+def test_sari_is_held_against_the_text_not_the_instruction(tmp_path, engine):
+    """The unchanged text keeps what it should and adds nothing; the reference has 100."""
+    source, simple = "The feline sat upon the mat.", "The cat sat on the mat."
+    rows = [
+        {"prompt": f"Make it simpler, {n}.\n\n{source}", "completion": simple} for n in range(9)
+    ]
+    task = own_task(own(tmp_path, rows, "sari"), engine, None)
+    questions = task.questions(0)
+
+    def score(answer):
+        replies = [[Answer(-1.0, False), answer] for _ in questions]
+        return {one.metrics["sari"] for one in task.outcomes(questions, replies)}
+
+    assert score(simple) == {100.0}
+    assert score(source) == {sari(source, source, [simple])}
+    assert max(score(source)) < 50
 
 
 def test_own_choices(tmp_path, engine):

@@ -20,6 +20,9 @@ from retain.measure.words import words
         ("Straße, STRASSE", ["strasse", "strasse"]),
         ("我是人。", ["我", "是", "人"]),
         ("  ", []),
+        ("उसले काम गर्\u200dयो।", ["उसले", "काम", "गर्यो"]),  # Nepali: ZWJ inside a word
+        ("extra\u00adordinary\u200e", ["extraordinary"]),
+        ("one\u200btwo", ["one", "two"]),
     ],
 )
 def test_words_in_any_script(text, expected):

@@ -36,6 +36,8 @@ WRITTEN: dict[str, Callable[[str, str], float]] = {
     "rouge_1": text_metrics.rouge_1,
     "rouge_l": text_metrics.rouge_l,
 }
+SARI = "sari"
+"""A written answer's metric that reads the question too: how well it makes a text simpler."""
 METRICS = {
     metric.name: metric
     for metric in (
@@ -45,6 +47,7 @@ METRICS = {
         Metric("bleu", True, "bleu", False),
         Metric("rouge_1", True, "fraction", False),
         Metric("rouge_l", True, "fraction", False),
+        Metric("sari", True, "sari", False),
         Metric("bits_per_byte", False, "bits_per_byte", False, "ratio"),
     )
 }
@@ -165,7 +168,9 @@ class ExampleTask:
         outcome.metrics["bits_per_byte"] = nats / log(2) / num_bytes
         for text in (reply for reply in replies if isinstance(reply, str)):
             outcome.prediction = outcome.response = text
-            outcome.metrics |= {name: WRITTEN[name](text.strip(), scored) for name in self.written}
+            outcome.metrics |= {
+                name: _written(name, text.strip(), example) for name in self.written
+            }
         return outcome
 
     def metrics(self, outcomes: Sequence[Outcome]) -> list[Metric]:
@@ -181,6 +186,28 @@ class ExampleTask:
     def aggregate(self, metric: Metric, outcomes: Sequence[Outcome]) -> float:
         """Never asked: all its metrics are means or ratios."""
         raise TaskError(f"{self.name}: {metric.name} is no metric of the corpus")
+
+
+def _written(metric: str, answer: str, example: Example) -> float:
+    """How near a written answer comes to the example's reference."""
+    reference = example.reference or ""
+    if metric == SARI:
+        return text_metrics.sari(answer, to_simplify(example), [reference])
+    return WRITTEN[metric](answer, reference)
+
+
+def to_simplify(example: Example) -> str:
+    r"""The text that an example asks to be made simpler: its last question without instruction.
+
+    What follows the first empty line of the last user message; all of it where there is none.
+
+    >>> ask = {"role": "user", "content": "Make it simpler.\n\nThe feline sat."}
+    >>> to_simplify(Example(source="x", messages=(ask, {"role": "assistant", "content": "."})))
+    'The feline sat.'
+    """
+    asked = [one["content"] for one in example.prompt if one["role"] == "user"]
+    instruction, _, text = (asked[-1] if asked else "").partition("\n\n")
+    return text.strip() or instruction
 
 
 def prompt(engine: Engine, context: tuple[int, ...], limit: int, called: str = "") -> Prompt:
@@ -286,7 +313,7 @@ def own_task(
         [(item, examples[item.index]) for item in division.items],
         shown_pool(name, [examples[index] for index in division.pool], shots),
         engine,
-        written=(metric,) if metric in WRITTEN else (),
+        written=(metric,) if metric in (*WRITTEN, SARI) else (),
         num_written=len(division.items),
         main=main,
     )
@@ -301,7 +328,7 @@ def _check_fits(name: str, metric: str, examples: Sequence[Example]) -> None:
             raise TaskError(
                 f"{name}: metric choice needs choices and an answer; row {number} has none"
             )
-        if metric in WRITTEN and example.reference is None:
+        if metric in (*WRITTEN, SARI) and example.reference is None:
             raise TaskError(
                 f"{name}: metric {metric} needs a reference answer; row {number} has none"
             )

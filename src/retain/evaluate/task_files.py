@@ -45,6 +45,7 @@ UNITS = {
     "perplexity": "perplexity",
     "bleu": "bleu",
     "chrf": "chrf",
+    "sari": "sari",
     "ter": "ter",
     "brier_score": "squared error",
     "icat": "points",

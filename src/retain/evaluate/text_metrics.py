@@ -11,7 +11,13 @@ Ngram = tuple[str, ...]
 
 
 def exact_match(written: str, reference: str) -> float:
-    """1.0 if they are the same but for white space around them and Unicode spelling (NFC)."""
+    r"""1.0 if they are the same but for white space around them and Unicode spelling (NFC).
+
+    0.0 if they are not.
+
+    >>> exact_match(" caf\u00e9", "cafe\u0301 "), exact_match("Paris", "paris")
+    (1.0, 0.0)
+    """
     return float(_same(written) == _same(reference))
 
 
@@ -22,8 +28,14 @@ def _same(text: str) -> str:
 def chrf(written: str, reference: str) -> float:
     """Character F-score of one answer, 0 to 100, as sacrebleu has it (6 characters, beta 2).
 
+    ``(1 + 4) P R / (4 P + R)``, with P and R the means of precision and recall over character
+    n-grams of 1 to 6, white space left out.
+
     Source: Popović, "chrF: character n-gram F-score for automatic MT evaluation", 2015,
-    https://aclanthology.org/W15-3049.
+    https://aclanthology.org/W15-3049. Departures: none.
+
+    >>> round(chrf("मेरो घर", "मेरो नाम"), 1)
+    29.8
     """
     from sacrebleu.metrics import CHRF
 
@@ -53,6 +65,8 @@ def bleu(written: str, reference: str) -> float:
 def rouge_1(written: str, reference: str) -> float:
     """ROUGE-1 F1, 0 to 1: words in common, each as often as both have it, against both lengths.
 
+    ``2 common / (words written + words of the reference)``.
+
     Source and departures: as `rouge_l`.
 
     >>> rouge_1("the cat the cat", "the cat sat here")
@@ -65,6 +79,8 @@ def rouge_1(written: str, reference: str) -> float:
 
 def rouge_l(written: str, reference: str) -> float:
     """ROUGE-L F1, 0 to 1: the longest common subsequence of words against both lengths.
+
+    ``2 LCS / (words written + words of the reference)``.
 
     Source: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004,
     https://aclanthology.org/W04-1013. Departures: F1 with equal weights, no stemming, and words

@@ -13,15 +13,24 @@ NO_SPACES = (  # scripts that write no spaces between words: each character coun
 )
 
 
+PARTING = "\u200b\ufeff"
+"""Marks of no width that part words; all others are left out of the word they stand in."""
+
+
 def words(text: str) -> list[str]:
     """Words without case and punctuation; single characters in scripts without spaces.
 
-    >>> words("It's किताब, 本だ!")
-    ['it', 's', 'किताब', '本', 'だ']
+    Marks that are not seen (joiners, soft hyphens, marks of direction) neither part a word nor
+    make it another one: Nepali गर्यो, written with a joiner, is one word, and equal to it without.
+
+    >>> words("It's किताब, 本だ!"), len(words("गर्\u200dयो"))
+    (['it', 's', 'किताब', '本', 'だ'], 1)
     """
     found: list[str] = []
     word = ""
     for character in unicodedata.normalize("NFC", text.casefold()):
+        if unicodedata.category(character) == "Cf" and character not in PARTING:
+            continue
         alone = any(first <= ord(character) <= last for first, last in NO_SPACES)
         if alone or unicodedata.category(character)[0] in "PSZC":
             found += [word] if word else []

@@ -88,7 +88,9 @@ class OwnTest(Part):
     """Its name in tables."""
     data: Text
     """A file, folder or other source, in any known format."""
-    metric: Literal["exact_match", "choice", "chrf", "bleu", "rouge_1", "rouge_l", "bits_per_byte"]
+    metric: Literal[
+        "exact_match", "choice", "chrf", "bleu", "rouge_1", "rouge_l", "sari", "bits_per_byte"
+    ]
     """How an answer is scored."""
 
 

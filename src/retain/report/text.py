@@ -23,6 +23,7 @@ METRIC_WORDS = {
     "bleu": "BLEU",
     "rouge_1": "ROUGE-1",
     "rouge_l": "ROUGE-L",
+    "sari": "SARI",
 }
 
 _DIRECTION = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
