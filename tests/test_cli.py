@@ -192,6 +192,9 @@ def test_similarity_trains_shortly_on_each_set(capsys, tmp_path, tiny_model_fold
         (["a", "b", "--model", "m", "--embedder", "e"], "give one of them"),
         (["a", "b", "--limit", "0"], "limit must be at least 1"),
         (["a", "b", "--steps", "0"], "steps must be at least 1"),
+        ([], "compares two sources or more"),
+        (["a", "--runs", "runs"], "leave out data sets"),
+        (["--runs", "nowhere"], "no run has a phase after the first"),
     ],
 )
 def test_similarity_refuses(capsys, words, message):

@@ -113,6 +113,26 @@ def retain(*words, **options):
     )
 
 
+def test_what_phases_share_stands_beside_what_was_forgotten(project, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    api.show_phases_apart("runs", model=None, embedder=None, limit=50)
+    text = capsys.readouterr().out
+    (told,) = [line.split() for line in text.splitlines() if line.startswith("own ")]
+    (lost,) = [
+        row
+        for row in rows("runs/own/measures.csv")
+        if (row["arm"], row["measure"], row["task"]) == ("none", "forgetting", "phase:skill")
+    ]
+    assert told[:3] == ["own", "skill", "text"]
+    assert all(-1 <= float(share) <= 1 for share in told[3:8])
+    assert lost["ci_low"] == ""  # too few items; nor is there KL, without a probe
+    assert told[8:] == [lost["value"], "acc,", lost["num_items"], "items"]
+    assert "1 pair from 1 run" in " ".join(text.split())
+    (project / "runs" / "own" / "measures.csv").unlink()
+    with pytest.raises(RetainError, match=r"no two phases to look at: own .* no measures.csv"):
+        api.show_phases_apart("runs", model=None, embedder=None, limit=50)
+
+
 def test_a_run_leaves_all_its_files(finished):
     run = finished / "runs" / "own"
     for name in (

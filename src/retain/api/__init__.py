@@ -15,6 +15,7 @@ from retain.api.compare import compare
 from retain.api.export import export
 from retain.api.look import check_data, doctor, list_steps, show_data, tokenizer_of
 from retain.api.lost import failure
+from retain.api.phases_apart import show_phases_apart
 from retain.api.place import STEPS, place_of
 from retain.api.prepared import (
     RUNS,
@@ -64,6 +65,7 @@ __all__ = [
     "report",
     "run",
     "show_data",
+    "show_phases_apart",
     "show_similarity",
     "studies",
     "translate_data",

@@ -55,7 +55,7 @@ def show_similarity(
         raise DataError(f"limit must be at least 1, got {limit}")
     if steps < 1:
         raise DataError(f"steps must be at least 1, got {steps}")
-    name, embed = _embedder(model, embedder)
+    name, embed = embedder_of(model, embedder)
     portraits = []
     for source in sources:
         with terminal.bar(f"reading {source}"):
@@ -74,7 +74,7 @@ def show_similarity(
             "What they share: 1 is all, 0 nothing",
             ("set", "and", ">DES", ">words", ">languages", ">form", ">length"),
             [
-                (sources[left], sources[right], *_shared(portraits[left], portraits[right]))
+                (sources[left], sources[right], *shared(portraits[left], portraits[right]))
                 for left, right in combinations(range(len(sources)), 2)
             ],
         )
@@ -110,7 +110,8 @@ def _show_distances(sources: Sequence[str], model: str, steps: int, limit: int) 
     terminal.say(MPD_NOTE.format(steps=steps))
 
 
-def _shared(left: Portrait, right: Portrait) -> tuple[str, ...]:
+def shared(left: Portrait, right: Portrait) -> tuple[str, ...]:
+    """DES, and the common parts of words, languages, form and length of answers, as text."""
     found = compare(left, right)
     numbers = (found.des, found.vocabulary, found.languages, found.forms, found.lengths)
     return tuple(f"{number:.3f}" for number in numbers)
@@ -151,8 +152,12 @@ def sides(example: Example) -> Sides:
     return Sides(asked[-1] if asked else "", answer, choices=bool(example.choices))
 
 
-def _embedder(model: str | None, embedder: str | None) -> tuple[str, Embedder]:
-    """The name that is printed, and the function."""
+def embedder_of(model: str | None, embedder: str | None) -> tuple[str, Embedder]:
+    """What embeds, as it is printed, and the function.
+
+    Raises:
+        ModelError: If both are named, or the one that is does not open.
+    """
     if model is not None and embedder is not None:
         raise ModelError("--model and --embedder both say what embeds; give one of them")
     if embedder is not None:

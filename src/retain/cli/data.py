@@ -45,10 +45,10 @@ def check(
 
 
 @data_app.command()
-def similarity(
+def similarity(  # noqa: PLR0913 - each is an option of the command
     sources: Annotated[
-        list[str], typer.Argument(metavar="A B [C]...", help="Two data sets or more.")
-    ],
+        list[str] | None, typer.Argument(metavar="A B [C]...", help="Two data sets or more.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Compare by the mean hidden states of this model.")
     ] = None,
@@ -60,11 +60,22 @@ def similarity(
         str | None, typer.Option(help="Train this model shortly on each; compare the weights.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimizer steps of each such training.")] = 20,
+    runs: Annotated[
+        str | None,
+        typer.Option(help="Show instead what the phases of the runs in this folder share."),
+    ] = None,
 ) -> None:
     """Show what data sets share before training: meaning, words, languages, form of answers."""
     from retain import api
 
-    api.show_similarity(sources, model=model, embedder=embedder, limit=limit, mpd=mpd, steps=steps)
+    if runs is not None:
+        if sources or mpd is not None:
+            raise RetainError("--runs looks at the runs' own data; leave out data sets and --mpd")
+        api.show_phases_apart(runs, model=model, embedder=embedder, limit=limit)
+        return
+    api.show_similarity(
+        sources or [], model=model, embedder=embedder, limit=limit, mpd=mpd, steps=steps
+    )
 
 
 @data_app.command()
