@@ -86,6 +86,15 @@ def test_draws_and_interval_say_the_same(shift):
         assert (p < 0.05) == (not low <= 0 <= high)
 
 
+@pytest.mark.parametrize("num_sources", [8, 11, 40])
+def test_no_p_value_is_less_than_that_of_sources_that_all_agree(num_sources):
+    """The least p of a sign test: all differ in one direction."""
+    least = 2 * (0.5**num_sources)
+    found = draws_p_value(np.full(4000, 0.5), num_sources)
+    assert found == pytest.approx(max(least, 1 / 4001))
+    assert draws_p_value(np.array([-1.0, 1.0]), num_sources) == 1
+
+
 def test_draws_that_are_missing_have_no_p_value():
     assert math.isnan(draws_p_value(np.array([])))
     assert math.isnan(draws_p_value(np.array([1.0, math.nan])))

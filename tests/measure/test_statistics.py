@@ -261,5 +261,12 @@ def test_few_sources_would_make_an_interval_that_covers_too_little():
 
         return one_interval
 
+    def expected(num):
+        """Of normal figures: 1.96 sqrt((n - 1) / n) standard errors to each side."""
+        reach = 1.96 * math.sqrt((num - 1) / num)
+        return 2 * scipy.stats.t.cdf(reach, num - 1) - 1
+
+    assert expected(statistics.MIN_CLUSTERS) == pytest.approx(0.89, abs=0.005)
+    assert expected(statistics.FEW_CLUSTERS - 1) < 0.93 <= expected(statistics.FEW_CLUSTERS)
     assert coverage(mean_of(4), 0.0, 400) < 0.86
     assert coverage(mean_of(statistics.MIN_CLUSTERS), 0.0, 400) > 0.85

@@ -56,6 +56,14 @@ def test_fewer_items_show_larger_differences_only():
     assert visible[0] / visible[2] == pytest.approx(4, rel=0.4)
 
 
+def test_eight_sources_say_no_more_than_eight_can():
+    """English of `none` is far the worst; p by the bootstrap would be 0.0002."""
+    [line] = [one for one in compare(book_of(make_results(num_items=16)))
+              if one[0].key.task == "english_bits_per_byte"]  # fmt: skip
+    assert [one.p for one in line] == [2.0**-7] * 3
+    assert [one.p_holm for one in line] == [3 * 2.0**-7] * 3
+
+
 def test_too_few_sources_have_no_p_value():
     cells = comparison_lines(book_of(make_results(num_items=8)))[0].cells
     assert {(cell.p, cell.visible, cell.interval) for cell in cells} == {("", "", "")}

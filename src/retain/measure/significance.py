@@ -45,28 +45,34 @@ def mcnemar(num_right_to_wrong: int, num_wrong_to_right: int) -> float:
     return min(1.0, 2 * binomial_tail(most, num_flips, 0.5))
 
 
-def draws_p_value(draws_B: Floats) -> float:
+def draws_p_value(draws_B: Floats, num_sources: int | None = None) -> float:
     """The p value of "no difference" that goes with a bootstrap interval.
 
     ``(2 min(#{d <= 0}, #{d >= 0}) + 1) / (B + 1)``, at most 1: about the level at which the
-    percentile interval begins to leave 0 out.
+    percentile interval begins to leave 0 out. Not under ``2 ** (1 - n)`` with n source items: that
+    often all n differ in the same direction though either is as likely, and n items drawn again and
+    again cannot be surer than they are.
 
     Args:
         draws_B: Resampled differences.
+        num_sources: Source items that were resampled; None knows no such floor.
 
     Returns:
         Above 0 to 1, never under 1 / (B + 1). NaN without draws, or where a draw is NaN.
 
     Source: Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 5.4, with
-    their + 1.
+    their + 1. Departure: the floor, which is the least p of the sign test.
 
     >>> draws_p_value(np.arange(1.0, 100.0)), draws_p_value(np.array([-1.0, 1.0]))
     (0.01, 1.0)
+    >>> draws_p_value(np.arange(1.0, 1000.0), num_sources=8)
+    0.0078125
     """
     if draws_B.size == 0 or np.isnan(draws_B).any():
         return math.nan
     beyond = min(int((draws_B <= 0).sum()), int((draws_B >= 0).sum()))
-    return min(1.0, (2 * beyond + 1) / (draws_B.size + 1))
+    least = 0.0 if num_sources is None else 2.0 ** (1 - num_sources)
+    return min(1.0, max(least, (2 * beyond + 1) / (draws_B.size + 1)))
 
 
 def holm(p_A: Floats) -> Floats:

@@ -26,6 +26,10 @@ MIN_CLUSTERS = 8
 a 95 % percentile interval then covers about 89 % with 8 of them (normal figures), 81 % with 4, and
 has no width at all with 1."""
 
+FEW_CLUSTERS = 22
+"""Below this many source items a 95 % percentile interval covers less than 93 % (normal figures):
+it is too narrow by ``sqrt((n - 1) / n)`` and by taking 1.96 where Student's t would be taken."""
+
 _CHUNK_CELLS = 4_000_000
 
 
@@ -336,6 +340,10 @@ def smallest_visible_change(draws_B: Floats) -> float:
 
     Args:
         draws_B: Resampled differences between two checkpoints.
+
+    Source: the usual calculation of power for a normal estimate; Card et al., "With Little Power
+    Comes Great Responsibility", 2020, https://arxiv.org/abs/2010.06595, ask for it of every such
+    comparison.
 
     Returns:
         In the unit of the score, above 0. NaN if a draw is, or if all are alike: checkpoints that

@@ -60,7 +60,8 @@ def _of_task(book: ScoreBook, key: TaskKey) -> Iterator[Comparison]:
         control = book.control_of(arm.name)
         if control not in (None, arm.name):
             compared.append((place, arm, _difference(book, arm.name, control, key)))
-    p_A = np.array([draws_p_value(apart_N[1:]) for _, _, apart_N in compared])
+    num_sources = book.tasks[key].num_sources or None
+    p_A = np.array([draws_p_value(apart_N[1:], num_sources) for _, _, apart_N in compared])
     holm_A = holm(p_A)
     for (place, arm, apart_N), p, p_holm in zip(compared, p_A, holm_A, strict=True):
         yield Comparison(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from retain.measure.statistics import Interval
+from retain.measure.statistics import FEW_CLUSTERS, Interval
 from retain.model.auto_class import auto_class
 from retain.report.choice import Choice, Rule, new_task, standing, unranked
 from retain.report.gates import FailedGate
@@ -169,16 +169,33 @@ def _not_chosen_by(book: ScoreBook, choice: Choice) -> str:
 
 
 def caveat(book: ScoreBook) -> str:
-    """What the figures of a run can speak of, by its number of seeds."""
+    """What the figures of a run can speak of, by its number of seeds and of source items."""
     if len(book.seeds) == 1:
-        return (
+        told = (
             "One training run per arm; training noise unknown. Intervals cover the items alone: "
             "this speaks of these runs, not of methods."
         )
-    return f"Means over {len(book.seeds)} seeds; intervals cover items and seeds" + (
-        ", and with two seeds that differ much they are too narrow."
-        if len(book.seeds) == 2
-        else "."
+    else:
+        told = f"Means over {len(book.seeds)} seeds; intervals cover items and seeds" + (
+            ", and with two seeds that differ much they are too narrow."
+            if len(book.seeds) == 2
+            else "."
+        )
+    return " ".join(filter(None, (told, _few_sources(book))))
+
+
+def _few_sources(book: ScoreBook) -> str:
+    """Which tasks have intervals from so few source items that they are too narrow."""
+    few = [
+        f"{task_name(key.task)} ({facts.num_sources} source items)"
+        for key, facts in book.tasks.items()
+        if book.is_shown(key) and facts.has_interval and facts.num_sources < FEW_CLUSTERS
+    ]
+    if not few:
+        return ""
+    return (
+        f"Intervals of {listed(few)} are too narrow: with so few, those of 95 % cover 89 % (8) "
+        f"to 93 % ({FEW_CLUSTERS})."
     )
 
 
