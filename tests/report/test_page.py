@@ -120,6 +120,12 @@ def everything_hostile(results, text):
             }
             for key, one in results.answers.items()
         },
+        given={
+            key._replace(checkpoint=moved(key.checkpoint)): replace(
+                one, names=tuple(f"{text}{n}" for n in range(len(one.names)))
+            )
+            for key, one in results.given.items()
+        },
         corpora=tuple(
             replace(
                 one,

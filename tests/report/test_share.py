@@ -8,15 +8,18 @@ import pytest
 
 from retain.api.report import is_public
 from retain.errors import DataError
-from retain.report.facts import DataFacts
+from retain.report.facts import Answer, DataFacts, Question
 from retain.report.report import write_report
+from retain.report.results import Arm, LostArm
 from retain.report.share import OWN, shareable
 from tests.report.reading import Reader
 from tests.report.synthetic import RECIPE
+from tests.report.test_judged import judged, pairs
 
 SECRETS = (
     *("/home/alice/work", "alice", "bastion-7", "patient data.jsonl", "patients.jsonl"),
     *("s3cret-sentence", "the deltoid", "C:\\Users\\Alice", "file:///srv", "10.0.0.7"),
+    *("alert(1)", "subject 1"),
 )
 FULL = " ".join(SECRETS)
 
@@ -50,6 +53,7 @@ def planted(results):
             }
         },
         "fail_if": [],
+        "variants": {"other": {"phases.medicine.data": "patients", "model": "/home/alice/model"}},
     }
     own = DataFacts(
         role="phase medicine",
@@ -74,6 +78,25 @@ def planted(results):
         environment=results.environment | {"host": "bastion-7", "user": "alice", "path": FULL},
         command="cd /home/alice/work && retain run patients.yaml",
         notes=(FULL,),
+        questions={
+            key: dict.fromkeys(one, Question(FULL, FULL)) for key, one in results.questions.items()
+        },
+        answers={
+            key: dict.fromkeys(one, Answer(FULL, 0.5)) for key, one in results.answers.items()
+        },
+        given={
+            key: replace(one, names=tuple(f"{FULL} {n}" for n in range(len(one.names))))
+            for key, one in results.given.items()
+        },
+        corpora=tuple(
+            replace(one, samples=(FULL,), removed_samples=((FULL, FULL),))
+            for one in results.corpora
+        ),
+        lost=(LostArm(arm=Arm(name="tree", description=FULL), reason=FULL),),
+        judged=tuple(
+            judged("pairwise", arm.name, 0, 2, [pairs(1, -1)] * 9, judge="/home/alice/judge")
+            for arm in results.arms
+        ),
     )
 
 
@@ -95,8 +118,10 @@ def test_no_secret_is_in_any_file(shared, secret):
 
 def test_the_figures_are_those_of_the_whole_report(results, shared, tmp_path):
     write_report(results, tmp_path / "whole")
-    for name in ("scores.csv", "measures.csv"):
-        assert shared[name] == (tmp_path / "whole" / name).read_bytes()
+    assert shared["scores.csv"] == (tmp_path / "whole" / "scores.csv").read_bytes()
+    of_judge = b",judge_"
+    told = [one for one in shared["measures.csv"].splitlines() if of_judge not in one]
+    assert told == (tmp_path / "whole" / "measures.csv").read_bytes().splitlines()
     page = shared["report.html"].decode()
     reader = Reader(page)
     assert reader.faults == reader.live == []
@@ -104,6 +129,7 @@ def test_the_figures_are_those_of_the_whole_report(results, shared, tmp_path):
     assert "embedded:hindi-prose" in page
     assert OWN in reader.text
     assert "Answers before and after" not in page
+    assert "answer 1 1" in page.replace("\xa0", " ")
     assert "learning_rate: 0.0002" in page
 
 

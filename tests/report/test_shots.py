@@ -124,6 +124,13 @@ def test_the_page_draws_a_curve_for_each_such_task():
     assert none.extra == pytest.approx(row.value)
     assert none.sure.low == pytest.approx(row.ci_low)
     assert "at 0" in panel.drawing
+    relative = rows(found, "few_shot_relative_gain")
+    told = {line.arm.name: line.relative for line in panel.lines if line.arm}
+    assert {bool(value) for value, _ in told.values()} == {True, False}  # at chance and above it
+    for arm, (value, sure) in told.items():
+        figure = relative[arm, 2].value
+        assert bool(value) == bool(sure) == (not np.isnan(figure))
+        assert not value or value == f"{figure:+.1f}\xa0%"
     page = render(analyse(found, choose_arms(make_results(num_items=80))))
     assert "With examples in the prompt" in page
 

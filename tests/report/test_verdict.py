@@ -197,6 +197,7 @@ def at_five_shots(results):
             replace(row, num_fewshot=moved(row.key).num_fewshot) for row in results.scores
         ),
         items={key._replace(task=moved(key.task)): one for key, one in results.items.items()},
+        given={key._replace(task=moved(key.task)): one for key, one in results.given.items()},
     )
 
 
@@ -299,6 +300,14 @@ def test_a_share_of_stereotypes_is_neither_lost_nor_ranked_by():
 def test_two_seeds_that_differ_have_too_narrow_intervals_and_three_have_not():
     assert "too narrow" in verdict_of(make_results(seeds=(0, 1))).caveat
     assert "too narrow" not in verdict_of(make_results(seeds=(0, 1, 2))).caveat
+
+
+def test_intervals_of_few_source_items_are_said_to_be_too_narrow(results):
+    assert "source items" not in verdict_of(results).caveat
+    caveat = verdict_of(make_results(num_items=40)).caveat  # 20 to report
+    assert "medicine (20 source items)" in caveat
+    assert "too narrow: with so few, those of 95 % cover 89 % (8) to 93 % (22)" in caveat
+    assert "source items" not in verdict_of(make_results(num_items=48)).caveat
 
 
 def test_with_several_seeds_the_path_is_said_to_be_one_seeds():

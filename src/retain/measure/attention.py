@@ -100,7 +100,14 @@ def even_share(words: Words) -> float:
 
 
 def mismatch(one: Words, other: Words) -> int:
-    """How unlike two pairs of words are in shape: 0 for the same distance and numbers of pieces."""
+    """How unlike two pairs of words are in shape: 0 for the same distance and numbers of pieces.
+
+    ``|difference of distances| + |of pieces of the earlier words| + |of the later words|``, in
+    tokens.
+
+    >>> mismatch(Words((1,), (3,)), Words((2, 3), (4,)))
+    2
+    """
     return (
         abs(one.distance - other.distance)
         + abs(len(one.earlier) - len(other.earlier))

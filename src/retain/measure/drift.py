@@ -46,6 +46,8 @@ def linear_cka(before_TD: Floats, after_TD: Floats) -> float:
 def mean_cosine(before_TD: Floats, after_TD: Floats) -> float:
     """The cosine between the mean activations of two models on the same texts.
 
+    ``<a, b> / (|a| |b|)`` with a and b the means over tokens.
+
     Args:
         before_TD: Activations of one model.
         after_TD: Of the other; the same width.

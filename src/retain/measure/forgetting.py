@@ -132,6 +132,8 @@ def chance_adjusted_loss(
 def all_phase_mean(value_PT: Floats) -> Floats:
     """Mean over all phases, one number per task: FG as published, given `relative_loss`.
 
+    For every task t: ``(1 / P) sum over p of value[p, t]``.
+
     Source: Luo et al. 2023 (see `relative_loss`): the mean is over all stages, not the last alone.
 
     >>> all_phase_mean(np.array([[0.2], [0.4]])).round(2)
@@ -226,7 +228,7 @@ def forward_transfer(score_PT: Floats, base_T: Floats) -> Floats:
 def just_learnt(score_PT: Floats) -> Floats:
     """Each task's score right after its own phase: how well each was learnt at all.
 
-    Over like units the mean is the learning score.
+    For every task t: ``score[t, t]``. Over like units the mean is the learning score.
 
     Args:
         score_PT: Oriented scores, square, shape (..., P, T).
@@ -257,6 +259,9 @@ def learnt(arm: Floats, before: Floats, control: Floats) -> Floats:
     Returns:
         A ratio: 1 is as much as the control, 0 nothing, negative worse than before. NaN where the
         control gained exactly nothing; callers refuse it wherever that gain is within its interval.
+
+    Source: ours; plasticity is usually told as the learning score alone (see `just_learnt`), which
+    cannot be compared between tasks.
 
     >>> learnt(np.array([0.6]), np.array([0.2]), np.array([0.7])).round(2)
     array([0.8])

@@ -46,7 +46,7 @@ def position_bias(first_I: Floats, second_I: Floats) -> Floats:
 
     Returns:
         -1 to 1 for each item: 1 where the first place won in both orders, -1 where the second did.
-        The mean of a judge without such a habit is 0; args and errors as `preference`.
+        The mean of a judge without such a habit is 0; args, errors and source as `preference`.
 
     >>> position_bias(np.array([1.0, 1.0, 0.0]), np.array([-1.0, 1.0, -1.0]))
     array([ 0. ,  1. , -0.5])
@@ -57,7 +57,9 @@ def position_bias(first_I: Floats, second_I: Floats) -> Floats:
 
 
 def order_agreement(first_I: Floats, second_I: Floats) -> Floats:
-    """Whether both orders end alike: 1 where they do, else 0; args and errors as `preference`.
+    """Whether both orders end alike: 1 where they do (``first == -second``), else 0.
+
+    Args, errors and source as `preference`; its mean is the consistency of Zheng et al.
 
     >>> order_agreement(np.array([1.0, 1.0, 0.0]), np.array([-1.0, 1.0, 0.0]))
     array([1., 0., 1.])

@@ -176,7 +176,7 @@ def des(left: Sequence[str], right: Sequence[str], embedder: Embedder = embed_ng
 
 
 def cosine(left_D: Floats, right_D: Floats) -> float:
-    """The cosine between two vectors, -1 to 1; NaN if one of them is zero.
+    """The cosine between two vectors, ``<a, b> / (|a| |b|)``, -1 to 1; NaN if one of them is zero.
 
     >>> cosine(np.array([1.0, 0.0]), np.array([1.0, 1.0])).__round__(4)
     0.7071

@@ -23,6 +23,7 @@ from retain.report.facts import (
     Sample,
     TrainFacts,
 )
+from retain.report.given import Given, read_given
 from retain.report.harness_groups import harness_groups
 from retain.report.moving import moving_of
 from retain.report.results import Arm, Results, Variant
@@ -73,6 +74,7 @@ def collect(
     samples: list[Sample] = []
     questions: dict[TaskKey, Mapping[str, Question]] = {}
     answers: dict[ItemKey, Mapping[str, Answer]] = {}
+    given: dict[ItemKey, Given] = {}
     inside: list[InsideScore] = []
     inside_items: dict[ItemKey, Items] = {}
     for row in graph.rows:
@@ -80,10 +82,12 @@ def collect(
             inside += [_inside_score(stop, one) for one in _scores(row, step, store)]
             of_arm = replace(row, arm=stop_name(row.arm, stop.part))
             inside_items |= stored_items(checkpoint(of_arm), step, store)
+            given |= _given(of_arm, step, store)
         for task, step in row.evaluations.items():
             scores += _scores(row, step, store)
             items |= stored_items(checkpoint(row), step, store)
             samples += _samples(row, task, step, store)
+            given |= _given(row, step, store)
             texts = read_texts(store.open(step, "items.parquet"), store.open(step, "scores.json"))
             for key, (asked, answered) in texts.items():
                 questions.setdefault(key, asked)
@@ -123,6 +127,7 @@ def collect(
         ),
         questions=questions,
         answers=answers,
+        given=given,
         corpora=tuple(made.corpora(graph, store)),
         lineage=tuple(made.lineage(graph)),
         costs=tuple(made.costs(graph, store)),
@@ -187,6 +192,11 @@ def _scores(row: Row, step: Step, store: Store) -> Iterator[ScoreRow]:
                 phase=row.phase,
                 **{key: value for key, value in score.items() if key != "aggregation"},
             )
+
+
+def _given(row: Row, step: Step, store: Store) -> dict[ItemKey, Given]:
+    found = read_given(store.open(step, "items.parquet"), store.open(step, "scores.json"))
+    return {ItemKey(checkpoint(row), key): one for key, one in found.items()}
 
 
 def _samples(row: Row, task: str, step: Step, store: Store) -> Iterator[Sample]:

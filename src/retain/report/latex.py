@@ -85,7 +85,8 @@ def _cell(cell: Cell) -> str:
 
 
 def _number(text: str) -> str:
-    return text.replace(MINUS, "$-$").replace("\N{EN DASH}", "--")
+    plain = text.replace("\N{NARROW NO-BREAK SPACE}", r"\,")
+    return plain.replace(MINUS, "$-$").replace("\N{EN DASH}", "--")
 
 
 def _caption(analysis: Analysis, book: ScoreBook) -> str:

@@ -37,6 +37,9 @@ LEARNT = Measure("learnt", "control", "share_of_gain")
 RIGHT_TO_WRONG = Measure("right_to_wrong", "", "fraction_of_items")
 WRONG_TO_RIGHT = Measure("wrong_to_right", "", "fraction_of_items")
 BEYOND_CHANCE = Measure("right_to_wrong_beyond_chance", "", "fraction_of_items")
+RIGHT_ANSWER = Measure("right_answer_log_probability", "", "bits_per_byte")
+RIGHT_ANSWER_CHANGE = Measure("right_answer_log_probability_change", "base", "bits_per_byte")
+COMMONEST = Measure("commonest_answer_share", "", "fraction_of_items")
 VISIBLE = Measure("smallest_visible_change", "base")
 FG = Measure("fg", "base", "fraction_of_base")
 FG_ADJUSTED = Measure("fg_chance_adjusted", "base", "fraction_of_base_above_chance")
@@ -54,6 +57,7 @@ KNOWN = (
             *(DIFFERENCE_P, DIFFERENCE_HOLM, VISIBLE_DIFFERENCE),
             *(FG, FG_ADJUSTED),
             *(RIGHT_TO_WRONG, WRONG_TO_RIGHT, BEYOND_CHANCE),
+            *(RIGHT_ANSWER, RIGHT_ANSWER_CHANGE, COMMONEST),
             *(FORGETTING, BACKWARD, FORWARD, AVERAGE, LEARNING),
         )
     ),

@@ -155,6 +155,10 @@ def _cell(row: MeasureRow | None) -> tuple[str, str]:
         return "", ""
     if row.interval == (0.0, 0.0) and row.measure in FLIPS:
         return number(row.value), f"none of {count(row.num_items)} items"
+    if row.interval == (0.0, 0.0) and row.measure == "right_to_wrong_beyond_chance":
+        return number(row.value), "luck explains all"
+    if row.interval == (1.0, 1.0) and row.measure == "learnt":
+        return number(row.value), "by definition"
     if row.measure in SIGNED:
         return signed(row.value), apart(row.interval, row.num_items)
     return number(row.value), ends(row.interval, signs=False)

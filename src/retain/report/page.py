@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from retain.report.analysis import Analysis
+from retain.report.answers import answer_tables
 from retain.report.attention import heads
 from retain.report.axes import legend_mark
 from retain.report.comparisons import comparison_lines
@@ -128,6 +129,7 @@ def _variant(analysis: Analysis, place: int) -> dict[str, Any]:
         "columns": maps[0].columns if maps else (),
         "blocks": blocks(maps),
         "biases": [(name, its[0].columns, blocks(its)) for name, its in bias_maps(book)],
+        "answers": answer_tables(book),
         "inside": [
             row
             for row in analysis.results.inside

@@ -24,6 +24,7 @@ from retain.report.facts import (
     Sample,
     TrainFacts,
 )
+from retain.report.given import Given
 from retain.report.scores import Checkpoint, InsideScore, ItemKey, Items, ScoreRow, TaskKey
 
 
@@ -109,6 +110,8 @@ class Results:
         notes: Warnings of the run, such as mixed devices.
         questions: Main metric to the hash of each `report` item to its texts.
         answers: The same of every checkpoint's answers.
+        given: Which answers every checkpoint gave to `report` items with choices, those inside the
+            last phase under the name of the stop.
         corpora: What models wrote to be trained on.
         lineage: What each model was made from.
         costs: Seconds by kind of step.
@@ -141,6 +144,7 @@ class Results:
     notes: tuple[str, ...] = ()
     questions: Mapping[TaskKey, Mapping[str, Question]] = field(default_factory=dict)
     answers: Mapping[ItemKey, Mapping[str, Answer]] = field(default_factory=dict)
+    given: Mapping[ItemKey, Given] = field(default_factory=dict)
     corpora: tuple[Corpus, ...] = ()
     lineage: tuple[Made, ...] = ()
     costs: tuple[Cost, ...] = ()

@@ -30,6 +30,7 @@ from retain.measure.statistics import (
     over_seeds,
     percentile_interval,
 )
+from retain.report.given import Given
 from retain.report.results import Arm, Results
 from retain.report.scores import (
     BASE_PHASE,
@@ -156,6 +157,7 @@ class ScoreBook:
             shots: {k: v for k, v in scored.items() if k.checkpoint.variant == variant}
             for shots, scored in results.draws.items()
         }
+        self._given = {k: v for k, v in results.given.items() if k.checkpoint.variant == variant}
         self._scores: dict[tuple[Checkpoint, TaskKey], Floats] = {}
         self.tasks: dict[TaskKey, TaskFacts] = {}
         for key in self._task_order():
@@ -259,6 +261,10 @@ class ScoreBook:
         """The items of a task at every checkpoint that has any, with these examples."""
         scored = self._items if shots == FIRST else self._draws.get(shots, {})
         return {where.checkpoint: items for where, items in scored.items() if where.task == key}
+
+    def given_of(self, key: TaskKey) -> dict[Checkpoint, Given]:
+        """Which answers every checkpoint gave to a task with choices; {} for any other task."""
+        return {where.checkpoint: one for where, one in self._given.items() if where.task == key}
 
     def main_key(self, task: str, num_fewshot: int | None = None) -> TaskKey | None:
         """The task's main metric at this many shots, if it was scored.

@@ -18,6 +18,7 @@ from typing import Any
 
 from retain.errors import DataError
 from retain.report.facts import DataFacts
+from retain.report.given import Given
 from retain.report.results import Arm, Results
 
 OWN = "(one's own)"
@@ -68,6 +69,7 @@ def shareable(results: Results, is_public: Callable[[str], bool]) -> Results:
         ),
         questions={},
         answers={},
+        given={key: _unnamed(one) for key, one in results.given.items()},
         corpora=tuple(replace(one, samples=(), removed_samples=()) for one in results.corpora),
         data=tuple(_data(one, shown) for one in results.data),
         environment={
@@ -92,7 +94,7 @@ def _recipe(value: Any, key: str, shown: Callable[[str], str]) -> Any:
         return [_recipe(one, key, shown) for one in value]
     if not isinstance(value, str):
         return value
-    if key in PLACES:
+    if key.rpartition(".")[2] in PLACES:  # overrides of a variant are dotted
         return shown(value)
     return value if WORDS.fullmatch(value) else OWN
 
@@ -101,6 +103,11 @@ def _description(arm: Arm) -> str:
     """An arm by its methods and what was swept; what else it sets stands in the recipe."""
     swept = [f"{name} {value}" for name, value in arm.swept if isinstance(value, int | float)]
     return ", ".join((*arm.methods, *swept)) or "plain sequential fine-tuning"
+
+
+def _unnamed(given: Given) -> Given:
+    """Answers by number alone: their names are texts of items."""
+    return replace(given, names=tuple(f"answer {n + 1}" for n in range(len(given.names))))
 
 
 def _data(one: DataFacts, shown: Callable[[str], str]) -> DataFacts:

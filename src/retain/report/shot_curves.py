@@ -13,9 +13,11 @@ from retain.report.scorebook import ScoreBook, TaskFacts, figure, interval
 from retain.report.scores import Checkpoint, TaskKey
 from retain.report.shots import (
     EXTRA_GAIN,
+    RELATIVE_GAIN,
     SHUFFLED_EXTRA_GAIN,
     Sweep,
     over_draws,
+    relative_gains,
     sweeps,
     unit_of_gain,
 )
@@ -34,6 +36,8 @@ class ShotLine:
         sure: Its interval.
         control: The same where the examples' answers are permuted; NaN where that was not tried.
         control_sure: Its interval.
+        relative: Gain with the most examples in percent of the score without any; empty where that
+            is not above chance, or no fraction.
         unit: "points" for fractions, else that of the oriented metric.
     """
 
@@ -44,6 +48,7 @@ class ShotLine:
     sure: Interval
     control: float
     control_sure: Interval
+    relative: tuple[str, str]
     unit: str
 
     @property
@@ -121,8 +126,20 @@ def _line(
         sure=interval(extra_N),
         control=figure(control_N),
         control_sure=interval(control_N),
+        relative=_relative(facts, sweep, where),
         unit=unit,
     )
+
+
+def _relative(facts: TaskFacts, sweep: Sweep, where: Checkpoint) -> tuple[str, str]:
+    """The published gain with the most examples, and its interval, as text."""
+    if facts.unit != "fraction":
+        return "", ""
+    gains = relative_gains(sweep, where, sweep.numbers[-1], facts.level)
+    found_N = over_draws(gains, RELATIVE_GAIN.name, *facts.key)
+    if np.isnan(figure(found_N)):
+        return "", ""
+    return f"{signed(figure(found_N), 1)}\N{NO-BREAK SPACE}%", ends(interval(found_N), 1)
 
 
 def _drawing(name: str, shots: Sequence[int], lines: Sequence[ShotLine], identity: str) -> Markup:

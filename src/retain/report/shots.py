@@ -109,6 +109,14 @@ def unit_of_gain(facts: TaskFacts) -> tuple[float, str]:
     return (100.0, "points") if facts.unit == "fraction" else (1.0, facts.oriented_unit)
 
 
+def relative_gains(sweep: Sweep, where: Checkpoint, num: int, level: float | None) -> list[Floats]:
+    """What examples add in percent of the score without any, by draw; see `relative_gain`."""
+    return [
+        relative_gain(now_k, now_0, level=level, interval_0=interval(now_0))
+        for now_k, now_0 in zip(sweep.by_draw(where, num), sweep.by_draw(where, 0), strict=True)
+    ]
+
+
 def shot_measures(
     book: ScoreBook, arm: str, seed: int, all_sweeps: Mapping[TaskKey, Sweep]
 ) -> Iterator[Measured]:
@@ -134,11 +142,7 @@ def _measures(
 
     yield told(GAIN, sweep.gains(where, num))
     if facts.unit == "fraction":
-        without = sweep.by_draw(where, 0)
-        relative = [
-            relative_gain(now_k, now_0, level=facts.level, interval_0=interval(now_0))
-            for now_k, now_0 in zip(sweep.by_draw(where, num), without, strict=True)
-        ]
+        relative = relative_gains(sweep, where, num, facts.level)
         yield RELATIVE_GAIN, over_draws(relative, RELATIVE_GAIN.name, *key)
     if sweep.has_control:
         yield told(SHUFFLED_GAIN, sweep.gains(where, num, shuffled=True))

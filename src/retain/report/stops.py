@@ -7,12 +7,15 @@ learnt-against-forgotten plane.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from typing import TypeVar
 
 from retain.report.gates import FailedGate, Gate, failed_gates
 from retain.report.results import Arm, Results
 from retain.report.scorebook import ScoreBook
-from retain.report.scores import InsideScore, ItemKey, Items, ScoreRow, stop_name
+from retain.report.scores import InsideScore, ItemKey, ScoreRow, stop_name
 from retain.report.tables import measure_rows
+
+T = TypeVar("T")
 
 
 def with_stops(results: Results) -> Results:
@@ -38,9 +41,10 @@ def with_stops(results: Results) -> Results:
     )
     earlier = [(row, part) for row in results.scores for part in _parts(row, last, inside)]
     copied = [replace(row, arm=stop_name(row.arm, part)) for row, part in earlier]
-    items = dict(results.items)
+    items, given = dict(results.items), dict(results.given)
     for row, part in earlier:
         _copy(items, ItemKey(row.checkpoint, row.key), stop_name(row.arm, part))
+        _copy(given, ItemKey(row.checkpoint, row.key), stop_name(row.arm, part))
     items |= {key: one for key, one in results.inside_items.items() if _is_last(key, last)}
     own = [_as_row(row) for row in inside]
     return replace(
@@ -48,6 +52,7 @@ def with_stops(results: Results) -> Results:
         arms=results.arms + stops,
         scores=(*results.scores, *copied, *own),
         items=items,
+        given=given,
     )
 
 
@@ -81,9 +86,9 @@ def _parts(row: ScoreRow, last: Mapping[str, int], inside: Sequence[InsideScore]
         )
 
 
-def _copy(items: dict[ItemKey, Items], key: ItemKey, arm: str) -> None:
-    if key in items:
-        items[key._replace(checkpoint=key.checkpoint._replace(arm=arm))] = items[key]
+def _copy(kept: dict[ItemKey, T], key: ItemKey, arm: str) -> None:
+    if key in kept:
+        kept[key._replace(checkpoint=key.checkpoint._replace(arm=arm))] = kept[key]
 
 
 def _is_last(key: ItemKey, last: Mapping[str, int]) -> bool:
