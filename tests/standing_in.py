@@ -11,6 +11,7 @@ from tests.test_end_to_end import WORDS
 NUM_ROWS = 60
 COLUMN = re.compile(r"\{([^{}]*)\}")
 SHORT = {"max_steps": 2, "batch_size": 4, "max_length": 128, "precision": "fp32"}
+PAID_STEPS = 8  # what the model writes is paid for out of the training
 DROPPED = ("num_train_epochs", "batch_tokens", "warmup_steps", "save_steps")
 
 
@@ -87,6 +88,8 @@ def _arm(arm):
     train = {key: value for key, value in arm["train"].items() if key != "max_steps"}
     if "lora_r" in train:
         train["lora_r"] = 2
+    if arm["budget"] == "same_total_compute":
+        train["max_steps"] = PAID_STEPS
     return arm | {"train": train, "methods": [_method(one) for one in arm["methods"]]}
 
 
