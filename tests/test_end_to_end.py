@@ -286,7 +286,10 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_finishes(finished, project)
     expected = (finished / "runs" / "own" / "scores.csv").read_bytes()
     shutil.rmtree(project / "runs")
     process = retain("run", "own.yaml")
-    time.sleep(12)
+    journal = project / "runs" / "own" / "journal.jsonl"
+    while "step finished" not in (journal.read_text() if journal.is_file() else ""):
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -115,7 +115,8 @@ def test_killed_workers_change_no_byte(values, tmp_path):
         over.set()
         killer.join()
 
-    assert set(together.done) == set(alone.done)
+    # what a worker finished and was killed over before it told is found finished
+    assert {*together.done, *together.reused} == set(alone.done)
     lost = [event for event in read_journal(path) if event["event"] == "worker lost"]
     assert len(killed) == 6
     assert len(lost) >= 3

@@ -33,6 +33,8 @@ def sieve_of(texts):
         (GOOD, {"finished": False}, "cut off"),
         ("Sure! Here are some facts.", {"is_prompt": True}, "not a question or request"),
         ("I cannot assist with that request.", {}, "refusal"),
+        ("What is a cat?", {"answers": "what is a  cat"}, "repeats the question"),
+        ("A cat is a small animal.", {"answers": "What is a cat?"}, None),
         (LOOP, {}, "looping"),
         ("ha" * 60, {}, "looping"),
         (FRENCH, {}, "wrong language"),
@@ -54,6 +56,7 @@ OFF = Filters(
     duplicates=False,
     near_duplicates=None,
     requests=False,
+    max_echo=None,
 )
 
 
@@ -63,7 +66,7 @@ OFF = Filters(
 def test_a_filter_that_is_off_removes_nothing(text):
     seen = Seen()
     seen.add("A cat sat.")
-    assert why_not(text, OFF, seen, finished=False, is_prompt=True) is None
+    assert why_not(text, OFF, seen, finished=False, is_prompt=True, answers=text) is None
 
 
 def test_duplicates_kept_when_only_near_ones_are_removed():
@@ -106,7 +109,9 @@ def test_any_text_is_judged_and_never_twice_kept(text):
     assert second == (first or "duplicate")
 
 
-@pytest.mark.parametrize(("name", "value"), [("max_repetition", 1.1), ("near_duplicates", 0.4)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_repetition", 1.1), ("near_duplicates", 0.4), ("max_echo", 0)]
+)
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(RecipeError, match=f"{name} must lie in"):
         Filters(**{name: value})

@@ -44,6 +44,24 @@ def test_a_reply_is_asked_with_the_whole_dialogue_before_it():
     assert roles == ["user", "assistant", "user"]
 
 
+class Parrot(ToyPen):
+    """Answers every other question with the question."""
+
+    def text(self, key, ask):
+        text = super().text(key, ask)
+        if ask.writes == "assistant" and text.num_tokens % 2:
+            return replace(text, text=ask.messages[-1]["content"])
+        return text
+
+
+def test_an_answer_that_repeats_its_question_is_asked_for_again():
+    found = grown(Twigs(name="t", num_documents=9), Parrot())
+    assert found.removed["assistant"]["repeats the question"] > 0
+    for row in rows(found):
+        question, answer = (message["content"] for message in row["messages"])
+        assert question != answer
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     size=st.integers(1, 60),

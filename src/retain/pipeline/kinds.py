@@ -24,7 +24,7 @@ KINDS = {
     "data": Kind(1, "retain.data.step:run"),
     "mix": Kind(1, "retain.data.mix_step:run"),
     "leak": Kind(1, "retain.pipeline.runners:check_leak"),
-    "rehearse": Kind(1, "retain.rehearse.step:run"),
+    "rehearse": Kind(2, "retain.rehearse.step:run"),
     "sift": Kind(1, "retain.pipeline.runners:sift"),
     "trainable": Kind(1, "retain.train.trainable_step:run"),
     "boundary": Kind(2, "retain.train.boundary_step:run"),

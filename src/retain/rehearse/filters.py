@@ -13,7 +13,7 @@ from retain.measure.language import language_of
 from retain.measure.repetition import text_repetition
 from retain.measure.words import words
 from retain.rehearse.leaks import Leaks
-from retain.rehearse.near import Seen
+from retain.rehearse.near import Seen, jaccard, shingles
 from retain.rehearse.turns import REFUSALS, is_refusal, is_request
 
 Reason = Literal[
@@ -21,6 +21,7 @@ Reason = Literal[
     "cut off",
     "not a question or request",
     "refusal",
+    "repeats the question",
     "looping",
     "wrong language",
     "leak",
@@ -47,6 +48,8 @@ class Filters:
         near_duplicates: Remove what is at least so similar to a text kept before, 0.5 to 1: Jaccard
             similarity of character 5-grams. None keeps them.
         requests: Of user turns, remove what is no question or request.
+        max_echo: Of answers, remove what is at least so similar to the turn it answers, 0 to 1: the
+            same similarity. None keeps them.
 
     Raises:
         RecipeError: If a number is out of its range.
@@ -59,12 +62,15 @@ class Filters:
     duplicates: bool = True
     near_duplicates: float | None = 0.8
     requests: bool = True
+    max_echo: float | None = 0.8
 
     def __post_init__(self) -> None:
         if self.max_repetition is not None and not 0 <= self.max_repetition <= 1:
             raise RecipeError(f"max_repetition must lie in 0..1, got {self.max_repetition}")
         if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
             raise RecipeError(f"near_duplicates must lie in 0.5..1, got {self.near_duplicates}")
+        if self.max_echo is not None and not 0 < self.max_echo <= 1:
+            raise RecipeError(f"max_echo must lie in 0..1 and not be 0, got {self.max_echo}")
 
 
 def why_not(
@@ -74,6 +80,7 @@ def why_not(
     *,
     finished: bool = True,
     is_prompt: bool = False,
+    answers: str | None = None,
     leaks: Leaks | None = None,
 ) -> Reason | None:
     """The filter that removes a text; None if it is kept. Nothing is remembered: see `Sieve`.
@@ -84,12 +91,15 @@ def why_not(
         seen: The texts kept before.
         finished: Whether the model ended it itself.
         is_prompt: Whether it is a user turn.
+        answers: The user turn that it answers, if it does.
         leaks: The evaluated items.
 
     >>> why_not("Sure! Here are three tips.", Filters(), Seen(), is_prompt=True)
     'not a question or request'
     >>> why_not("na " * 30, Filters(), Seen())
     'looping'
+    >>> why_not("What are coins made of?", Filters(), Seen(), answers="What are coins made of?")
+    'repeats the question'
     """
     if not words(text):
         return "empty"
@@ -97,6 +107,7 @@ def why_not(
         return "cut off"
     return (
         _wrong_kind(text, settings, is_prompt=is_prompt)
+        or _echo(text, settings, answers)
         or _wrong_form(text, settings)
         or _known(text, settings, seen, leaks)
     )
@@ -106,6 +117,13 @@ def _wrong_kind(text: str, settings: Filters, *, is_prompt: bool) -> Reason | No
     if is_prompt and settings.requests and not is_request(text):
         return "not a question or request"
     return "refusal" if is_refusal(text, settings.refusals) else None
+
+
+def _echo(text: str, settings: Filters, answers: str | None) -> Reason | None:
+    if settings.max_echo is None or answers is None:
+        return None
+    is_echo = jaccard(shingles(text), shingles(answers)) >= settings.max_echo
+    return "repeats the question" if is_echo else None
 
 
 def _wrong_form(text: str, settings: Filters) -> Reason | None:
@@ -157,7 +175,12 @@ class Sieve:
     examples: dict[Reason, list[str]] = field(default_factory=dict)
 
     def removes(
-        self, text: str, *, finished: bool = True, is_prompt: bool = False
+        self,
+        text: str,
+        *,
+        finished: bool = True,
+        is_prompt: bool = False,
+        answers: str | None = None,
     ) -> Reason | None:
         """As `why_not`; a text that is kept is remembered, one that is removed is counted."""
         reason = why_not(
@@ -166,6 +189,7 @@ class Sieve:
             self.seen,
             finished=finished,
             is_prompt=is_prompt,
+            answers=answers,
             leaks=self.leaks,
         )
         if reason is None:

@@ -231,7 +231,12 @@ class Grower:
         if ask.writes == "random":
             return True
         sieve = self.sieves.setdefault(ask.writes, Sieve(self.corpus.filters))
-        why = sieve.removes(text.text, finished=text.finished, is_prompt=ask.writes == "user")
+        why = sieve.removes(
+            text.text,
+            finished=text.finished,
+            is_prompt=ask.writes == "user",
+            answers=ask.messages[-1]["content"] if ask.writes == "assistant" else None,
+        )
         if why is None and ask.writes == "user" and self._is_said_before(text):
             return False
         if why is not None and len(self.grown.samples) < NUM_SHOWN:
