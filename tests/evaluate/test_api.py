@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from shutil import copytree
 from types import SimpleNamespace
@@ -11,11 +12,12 @@ import pytest
 import retain.evaluate
 from retain import api, terminal
 from retain.errors import Interrupted, ModelError, StoreError, TaskError
-from retain.evaluate.api import Options, evaluate, evaluation
+from retain.evaluate.api import Options, evaluate, evaluation, taken
 from retain.evaluate.compare import compare
 from retain.evaluate.forward import TreePath
 from retain.evaluate.tokens import Encoder
 from retain.evaluate.unfinished import UNFINISHED
+from retain.steps.lock import LockHeldError
 from tests.evaluate.evaluation_models import gpt2
 
 
@@ -80,6 +82,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_scoring(name, tmp_path
     with pytest.raises(StoreError, match="results cannot be written there"):
         evaluate("no-such-model", "tiny_choices", output=tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_place_that_another_evaluation_has_is_refused_before_scoring(tmp_path):
+    with (
+        taken(tmp_path),
+        pytest.raises(LockHeldError, match=f"results in {tmp_path}: process {os.getpid()}"),
+    ):
+        evaluate("no-such-model", "tiny_choices", output=tmp_path)
 
 
 def test_the_table_is_not_lost_where_its_files_cannot_be_written(

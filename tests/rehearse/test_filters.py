@@ -33,8 +33,6 @@ def sieve_of(texts):
         (GOOD, {"finished": False}, "cut off"),
         ("Sure! Here are some facts.", {"is_prompt": True}, "not a question or request"),
         ("I cannot assist with that request.", {}, "refusal"),
-        ("What is a cat?", {"answers": "what is a  cat"}, "repeats the question"),
-        ("A cat is a small animal.", {"answers": "What is a cat?"}, None),
         (LOOP, {}, "looping"),
         ("ha" * 60, {}, "looping"),
         (FRENCH, {}, "wrong language"),
@@ -47,6 +45,14 @@ def test_each_filter_is_named(text, given, reason):
     seen = Seen()
     seen.add("A cat sat on the mat there.")
     assert why_not(text, Filters(languages=("en",)), seen, **given) == reason
+
+
+def test_an_answer_that_repeats_its_question_is_removed():
+    sieve = Sieve(Filters())
+    assert sieve.removes("What is a cat?", answers="what is a  cat") == "repeats the question"
+    assert sieve.removes("A cat is a small animal.", answers="What is a cat?") is None
+    assert sieve.removes("", answers="") == "empty"
+    assert Sieve(OFF).removes("What is a cat?", answers="What is a cat?") is None
 
 
 OFF = Filters(
@@ -66,7 +72,7 @@ OFF = Filters(
 def test_a_filter_that_is_off_removes_nothing(text):
     seen = Seen()
     seen.add("A cat sat.")
-    assert why_not(text, OFF, seen, finished=False, is_prompt=True, answers=text) is None
+    assert why_not(text, OFF, seen, finished=False, is_prompt=True) is None
 
 
 def test_duplicates_kept_when_only_near_ones_are_removed():

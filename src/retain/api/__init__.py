@@ -211,16 +211,29 @@ def evaluate(
             ``precision``.
 
     Raises:
-        StoreError: If ``output`` cannot be written, before anything is scored.
+        StoreError: If ``output`` cannot be written, or another evaluation writes to it, before
+            anything is scored.
     """
-    from retain import terminal
-    from retain.evaluate.api import check_writable, evaluation, write
-    from retain.evaluate.compare import compare
+    from retain.evaluate.api import taken
 
     if phases := [task for task in tasks if task == "phases" or task.startswith("phase:")]:
         raise TaskError(f"'{phases[0]}' is of a recipe's phases; here, name tasks or groups")
-    if output is not None:
-        check_writable(Path(output))
+    with taken(output):
+        return _evaluated(model, tasks, compare_with, output, options)
+
+
+def _evaluated(
+    model: str,
+    tasks: Sequence[str],
+    compare_with: str | None,
+    output: str | Path | None,
+    options: Mapping[str, Any],
+) -> str:
+    """Score, compare, write; what `evaluate` gives back."""
+    from retain import terminal
+    from retain.evaluate.api import evaluation, write
+    from retain.evaluate.compare import compare
+
     names = [model] if compare_with is None else [model, compare_with]
     founds = []
     for name in names:

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,7 +29,9 @@ from retain.evaluate.unfinished import forget_unfinished, unfinished_folder
 from retain.model import precision as precisions
 from retain.model.load import load
 from retain.steps.durable import writing
+from retain.steps.lock import locked
 
+LOCK = ".lock"
 NUM_TASKS_KEPT = 64  # MMLU is 57
 SCORE_COLUMNS = (
     "task",
@@ -145,14 +148,14 @@ def evaluate(
     Raises:
         ModelError: If the model is not found, or is given without its tokenizer.
         TaskError: If a task is not known, or cannot be scored.
-        StoreError: If ``output`` cannot be written, before anything is scored.
+        StoreError: If ``output`` cannot be written, or another evaluation writes to it, before
+            anything is scored.
     """
-    if output is not None:
-        check_writable(Path(output))
-    found = evaluation(model, tasks, num_fewshot, limit, unfinished=output, **options)
-    if output is not None:
-        config = {"model": str(getattr(model, "name_or_path", model)), "limit": limit}
-        write(found, Path(output), config)
+    with taken(output):
+        found = evaluation(model, tasks, num_fewshot, limit, unfinished=output, **options)
+        if output is not None:
+            config = {"model": str(getattr(model, "name_or_path", model)), "limit": limit}
+            write(found, Path(output), config)
     return found.scores
 
 
@@ -273,20 +276,29 @@ def open_engine(
     return engine
 
 
-def check_writable(output: Path) -> None:
-    """Make the folder of results, before anything is scored for it.
+@contextmanager
+def taken(output: str | Path | None) -> Iterator[None]:
+    """A folder of results, made and tried before anything is scored for it, for one at a time.
+
+    Args:
+        output: The folder; None where nothing is written.
 
     Raises:
-        StoreError: If it is a file, or cannot be made or written.
+        StoreError: If it is a file, cannot be made or written, or another evaluation has it.
     """
+    if output is None:
+        yield
+        return
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        Path(output).mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=output):
             pass
     except OSError as error:
         raise StoreError(
             f"{output}: results cannot be written there ({error}); name another folder"
         ) from error
+    with locked(Path(output) / LOCK, what=f"the results in {output}"):
+        yield
 
 
 def write(

@@ -5,6 +5,7 @@ Source: ``lm_eval.evaluator.simple_evaluate`` and its ``results_*.json``, lm-eva
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from time import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def harness_results(
 
     Returns:
         ``results``, ``groups``, ``group_subtasks``, ``n-shot``, ``n-samples``,
-        ``higher_is_better``, ``versions``, ``config``.
+        ``higher_is_better``, ``versions``, ``config``, ``date`` (seconds since 1970).
     """
     rows = [r for r in found.scores if r["num_fewshot"] == num_fewshot and r["role"] == "all"]
     names = list(dict.fromkeys(row["task"] for row in rows))
@@ -59,6 +60,7 @@ def harness_results(
         "higher_is_better": better,
         "versions": {name: versions[name] for name in names},
         "config": config,
+        "date": time(),
         "lm_eval_version": version("lm_eval"),
     }
 

@@ -17,11 +17,11 @@ from retain.rehearse.near import Seen, jaccard, shingles
 from retain.rehearse.turns import REFUSALS, is_refusal, is_request
 
 Reason = Literal[
+    "repeats the question",
     "empty",
     "cut off",
     "not a question or request",
     "refusal",
-    "repeats the question",
     "looping",
     "wrong language",
     "leak",
@@ -80,10 +80,11 @@ def why_not(
     *,
     finished: bool = True,
     is_prompt: bool = False,
-    answers: str | None = None,
     leaks: Leaks | None = None,
 ) -> Reason | None:
     """The filter that removes a text; None if it is kept. Nothing is remembered: see `Sieve`.
+
+    Whether an answer repeats its question is looked at there, too.
 
     Args:
         text: What the model wrote.
@@ -91,15 +92,12 @@ def why_not(
         seen: The texts kept before.
         finished: Whether the model ended it itself.
         is_prompt: Whether it is a user turn.
-        answers: The user turn that it answers, if it does.
         leaks: The evaluated items.
 
     >>> why_not("Sure! Here are three tips.", Filters(), Seen(), is_prompt=True)
     'not a question or request'
     >>> why_not("na " * 30, Filters(), Seen())
     'looping'
-    >>> why_not("What are coins made of?", Filters(), Seen(), answers="What are coins made of?")
-    'repeats the question'
     """
     if not words(text):
         return "empty"
@@ -107,7 +105,6 @@ def why_not(
         return "cut off"
     return (
         _wrong_kind(text, settings, is_prompt=is_prompt)
-        or _echo(text, settings, answers)
         or _wrong_form(text, settings)
         or _known(text, settings, seen, leaks)
     )
@@ -117,13 +114,6 @@ def _wrong_kind(text: str, settings: Filters, *, is_prompt: bool) -> Reason | No
     if is_prompt and settings.requests and not is_request(text):
         return "not a question or request"
     return "refusal" if is_refusal(text, settings.refusals) else None
-
-
-def _echo(text: str, settings: Filters, answers: str | None) -> Reason | None:
-    if settings.max_echo is None or answers is None:
-        return None
-    is_echo = jaccard(shingles(text), shingles(answers)) >= settings.max_echo
-    return "repeats the question" if is_echo else None
 
 
 def _wrong_form(text: str, settings: Filters) -> Reason | None:
@@ -165,6 +155,8 @@ class Sieve:
     [None, 'empty', 'duplicate']
     >>> sieve.num_kept, dict(sieve.removed)
     (1, {'empty': 1, 'duplicate': 1})
+    >>> sieve.removes("What are coins made of?", answers="What are coins made of?")
+    'repeats the question'
     """
 
     settings: Filters
@@ -182,14 +174,20 @@ class Sieve:
         is_prompt: bool = False,
         answers: str | None = None,
     ) -> Reason | None:
-        """As `why_not`; a text that is kept is remembered, one that is removed is counted."""
-        reason = why_not(
+        """As `why_not`; a text that is kept is remembered, one that is removed is counted.
+
+        Args:
+            text: What the model wrote.
+            finished: Whether the model ended it itself.
+            is_prompt: Whether it is a user turn.
+            answers: The user turn that it answers, if it does.
+        """
+        reason = self._echo(text, answers) or why_not(
             text,
             self.settings,
             self.seen,
             finished=finished,
             is_prompt=is_prompt,
-            answers=answers,
             leaks=self.leaks,
         )
         if reason is None:
@@ -201,3 +199,10 @@ class Sieve:
         if len(shown) < NUM_SHOWN:
             shown.append(text)
         return reason
+
+    def _echo(self, text: str, answers: str | None) -> Reason | None:
+        most = self.settings.max_echo
+        if most is None or answers is None:
+            return None
+        is_echo = jaccard(shingles(text), shingles(answers)) >= most
+        return "repeats the question" if is_echo else None
