@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 from retain.pipeline.graph import Row
 from retain.report.collect import _trials
-from retain.report.made import heavy_tokens, paid_before, seconds_before
+from retain.report.facts import Curve
+from retain.report.made import climbs, heavy_tokens, paid_before, seconds_before
+from retain.report.scores import Checkpoint
 from retain.steps.step import Step
 
 SECONDS = {"rehearse": 100.0, "trainable": 10.0, "boundary": 1.0}
@@ -70,3 +72,20 @@ def test_few_tokens_that_hold_much_of_the_loss_are_told(tmp_path):
     [told] = heavy_tokens([row("replay", 2), row("tree", 2), row("replay", 2)], Mixes())
     assert told.startswith("replay, 2: a trained token of past:skill weighs 44 times a new one")
     assert "8 examples, 22 trained tokens" in told
+
+
+def curve(arm, losses):
+    return Curve(
+        checkpoint=Checkpoint("default", arm, 0, 1), phase="a", steps=range(len(losses)),
+        losses=losses,
+    )  # fmt: skip
+
+
+def test_a_loss_that_ends_above_its_beginning_is_told_once():
+    noise = [0.1, -0.1, 0.0] * 10
+    up = [2 + step / 10 + one for step, one in enumerate(noise)]
+    [line] = climbs([curve("none", up), curve("replay", list(up))])
+    assert line.startswith("none, a: the loss ended above where it began (2.100 to 4.800 nats")
+    assert list(climbs([curve("none", up[::-1])])) == []
+    assert list(climbs([curve("none", [2 + one for one in noise])])) == []
+    assert list(climbs([curve("none", [1.0, 9.0])])) == []

@@ -93,6 +93,7 @@ def collect(
                 questions.setdefault(key, asked)
                 answers[ItemKey(checkpoint(row), key)] = answered
     trained = [row for row in graph.rows if row.train is not None]
+    curves = tuple(_curve(row, store) for row in trained)
     records = [store.record(step) for step in graph.steps]
     return Results(
         name=resolved.recipe.name,
@@ -109,7 +110,7 @@ def collect(
         harness_groups=tuple(harness_groups(resolved.recipe, scores)),
         items=items,
         models=models,
-        curves=tuple(_curve(row, store) for row in trained),
+        curves=curves,
         training=tuple(_facts(row, store, paid) for row, paid in made.paid_before(trained)),
         samples=tuple(samples),
         probes=tuple(beside.probes(graph, store)),
@@ -121,6 +122,7 @@ def collect(
             *_trials(resolved),
             *rounding(graph, store),
             *rounded_between(trained, store),
+            *made.climbs(curves),
             *made.heavy_tokens(trained, store),
             *_notes(graph, records),
             *unlike(records),

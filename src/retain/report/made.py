@@ -1,10 +1,12 @@
 """How a run came about, as its finished steps say: corpora, lineage, and what steps cost."""
 
 import json
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from retain.data.example import Example
 from retain.data.step import TRAIN, read_examples
@@ -13,13 +15,16 @@ from retain.measure.similarity import cosine
 from retain.pipeline.data_steps import written_for
 from retain.pipeline.graph import Graph, Row
 from retain.rehearse.written import CORPUS, FACTS, written_of
-from retain.report.facts import Corpus, Cost, Made
+from retain.report.facts import Corpus, Cost, Curve, Made
+from retain.report.text import number
 from retain.steps.step import Step
 from retain.steps.store import Store
 
 NUM_SAMPLES = 3
 MOST_CHARACTERS = 600
 """Of a document that is shown."""
+LEAST_STEPS = 3
+"""By which the beginning and the end of a loss are compared."""
 HEAVY = 10
 """Times the weight of a new token from which an old one's is told."""
 
@@ -213,6 +218,30 @@ def heavy_tokens(rows: Iterable[Row], store: Store) -> Iterator[str]:
                     "`max_token_weight` bounds it, `share_of: trained_tokens` takes more examples."
                 )
     yield from told
+
+
+def climbs(curves: Sequence[Curve]) -> Iterator[str]:
+    """A warning for each phase whose loss ended above where it began; once where arms share it.
+
+    Compared are the means of the first and of the last tenth of the steps, at least three; told is
+    a rise of more than twice its standard error.
+    """
+    told: set[tuple[float, ...]] = set()
+    for curve in curves:
+        losses = np.asarray(curve.losses, float)
+        num_steps = max(LEAST_STEPS, len(losses) // 10)
+        first, last = losses[:num_steps], losses[-num_steps:]
+        if len(losses) < 2 * num_steps or tuple(curve.losses) in told:
+            continue
+        rise = last.mean() - first.mean()
+        if rise > 2 * np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / num_steps):
+            told.add(tuple(curve.losses))
+            yield (
+                f"{curve.checkpoint.arm}, {curve.phase}: the loss ended above where it began "
+                f"({number(first.mean())} to {number(last.mean())} nats per trained token, means "
+                f"of {num_steps} steps): the learning rate is likely too high; lower "
+                "`train.learning_rate`, or warm up for longer"
+            )
 
 
 def costs(graph: Graph, store: Store) -> Iterator[Cost]:
