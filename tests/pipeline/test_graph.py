@@ -90,7 +90,7 @@ def test_how_often_to_save_changes_nothing(values):
 def test_how_many_processes_train_a_phase_changes_nothing(values):
     three = graph(values, "phases.text.train.processes=3")
     assert graph(values).steps == three.steps
-    assert set(three.processes.values()) == {1, 3}
+    assert set(three.processes.values()) == {(1, False), (3, False)}
 
 
 def test_kernels_of_one_order_make_a_training_of_its_own_and_leave_no_trace_elsewhere(values):

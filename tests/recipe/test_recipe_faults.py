@@ -57,6 +57,12 @@ def test_an_unknown_key_brings_the_nearest_one():
             {"num_cycles": 2},
             "num_cycles: belongs to lr_scheduler_type cosine, not linear",
         ),
+        ({"shard": True}, "shard: there is one process, so nothing to divide; give processes: 2"),
+        (
+            {"shard": True, "processes": 2, "tuning": "lora"},
+            "shard: divides what moves, and with lora that is small; leave it out",
+        ),
+        ({"fsdp": "full_shard"}, "unknown key 'fsdp': use shard, with processes"),
         ({"lora_r": 8}, "lora_r: tuning is full; it belongs to an adapter (tuning: lora)"),
         (
             {"tuning": "ia3", "lora_alpha": 8.0},

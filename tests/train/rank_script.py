@@ -5,6 +5,7 @@ from pathlib import Path
 
 from retain.steps.step import Step
 from retain.train import step
+from retain.train.processes import Processes
 from tests.train.phases import make_stream
 from tests.train.test_train_step import REFERENCE, SETTINGS, Bench
 
@@ -32,7 +33,15 @@ class Together:
     def folder(self):
         return self.bench.store.path(self.step)
 
-    def run(self, processes=1, *, stop=lambda: False, at_step=lambda number: None, save_steps=5):
+    def run(
+        self,
+        processes=1,
+        *,
+        shard=False,
+        stop=lambda: False,
+        at_step=lambda number: None,
+        save_steps=5,
+    ):
         """Train, or go on; the step's folder."""
 
         def runner(work):
@@ -42,7 +51,7 @@ class Together:
                 work,
                 base=self.bench.base,
                 methods=self.methods,
-                processes=processes,
+                processes=Processes(processes, shard),
                 save_steps=save_steps,
             )
 

@@ -13,6 +13,7 @@ from retain.train.estimate import (
     scoring_seconds,
     training_cost,
     training_flops,
+    training_memory_bytes,
 )
 from retain.train.forward import make_forward
 from retain.train.hooks import Hooks
@@ -81,3 +82,18 @@ def test_a_quiet_machine_is_measured(facts):
     assert rates.bandwidth_gb_per_s > 0.1
     more = scoring_seconds(facts, rates, "fp32", tokens=1000, scored_tokens=1000)
     assert 0 < scoring_seconds(facts, rates, "fp32", tokens=1000, scored_tokens=10) < more
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_rank_that_keeps_a_part_of_every_block_needs_little_more_than_that(facts, precision):
+    wide = replace(
+        facts,
+        places={
+            name: replace(place, size=10**7) if place.part == "block" else place
+            for name, place in facts.places.items()
+        },
+    )
+    whole = training_memory_bytes(wide, phase(precision=precision))
+    halves = training_memory_bytes(wide, phase(precision=precision, shares=2))
+    blocks, of_a_weight = wide.block_parameters, 16 + 2 * (precision == "bf16")
+    assert whole - halves == of_a_weight * blocks - 8 * blocks - 4 * 5 * 10**7

@@ -86,8 +86,9 @@ def asked(what, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_rank_killed_at_saves_and_at_steps_changes_no_byte(tmp_path):
-    found = asked("kills", tmp_path)
+@pytest.mark.parametrize("kind", ["kills", pytest.param("kills of shards", marks=pytest.mark.slow)])
+def test_a_rank_killed_at_saves_and_at_steps_changes_no_byte(tmp_path, kind):
+    found = asked(kind, tmp_path)
     assert found["outlived_seconds"] < SURVIVORS_SECONDS
     assert not found["finished_in_spite"]
     assert found["resumed"]
@@ -96,11 +97,47 @@ def test_a_rank_killed_at_saves_and_at_steps_changes_no_byte(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_phase_goes_on_with_any_number_of_ranks(tmp_path):
-    found = asked("numbers", tmp_path)
+@pytest.mark.parametrize("kind", ["numbers", "numbers of shards"])
+def test_a_phase_goes_on_with_any_number_of_ranks(tmp_path, kind):
+    found = asked(kind, tmp_path)
     assert found["resumed"] == [31]
     assert max(found["from_one"]) < 1e-5
     assert max(found["pieces_from_one"]) < 1e-5
+
+
+@pytest.mark.slow
+def test_blocks_divided_in_bf16_are_rounded_as_whole_ones(tmp_path):
+    assert max(asked("rounded", tmp_path)["apart"]) < 1e-6
+
+
+@pytest.mark.slow
+def test_where_blocks_are_divided_a_rank_takes_little_more_than_half(tmp_path):
+    alone, *ranks = asked("memory", tmp_path)
+    assert max(ranks) <= 0.6 * alone
+
+
+@pytest.mark.slow
+def test_a_step_whose_blocks_are_divided_leaves_what_one_process_leaves(
+    tmp_path, tiny_model_folder
+):
+    stream = make_stream(num_steps=5, epochs=2)
+    one = Together(tmp_path / "one", tiny_model_folder, stream, during_phase=1)
+    two = Together(tmp_path / "two", tiny_model_folder, stream, during_phase=1)
+    asked_at = []
+    with pytest.raises(Interrupted):
+        two.run(
+            2,
+            shard=True,
+            stop=lambda: bool(asked_at),
+            at_step=lambda number: asked_at.append(1) if number == 7 else None,
+        )
+    asked_at.clear()
+    assert losses(two.run(2, shard=True)) == pytest.approx(losses(one.run()), abs=1e-5)
+    for name in ("model", "checkpoints/1"):
+        left, right = (load_file(made.folder / name / "model.safetensors") for made in (one, two))
+        assert left.keys() == right.keys()
+        for key, value in left.items():
+            torch.testing.assert_close(right[key], value, atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")

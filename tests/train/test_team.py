@@ -32,8 +32,6 @@ def test_no_rank_has_more_than_the_others_and_one_sequence(rows, size):
 
 
 def test_one_process_does_all_and_draws_as_before(tmp_path):
-    rows = [make_row("a", 9), make_row("b", 5, trained=0)]
-    assert Team().part(rows) is rows
     assert Team().names == ()
     assert Team().folder(tmp_path) == tmp_path
 

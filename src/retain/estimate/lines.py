@@ -107,6 +107,7 @@ class Lines:
         from retain.train.plan import LARGEST_TOKENS
 
         assert row.planned is not None
+        train = row.planned.train
         facts = self.known.facts(row)
         adapter_parameters = self.known.adapter_parameters(step, row)
         return Phase(
@@ -117,11 +118,12 @@ class Lines:
             precision=step.settings["precision"],
             moving=self.known.moving(step, facts) if not adapter_parameters else set(),
             recomputed=step.settings["gradient_checkpointing"],
-            micro_batch_tokens=max(LARGEST_TOKENS["cpu"], row.planned.train.max_length),
+            micro_batch_tokens=max(LARGEST_TOKENS["cpu"], train.max_length),
             adapter_parameters=adapter_parameters,
             quantised=step.settings["tuning"] == "qlora",
             moment_bytes=2.0 if step.settings.get("optimizer") == "adamw_8bit" else 8.0,
             kept_blocks=self.known.kept_blocks(step, row),
+            shares=train.processes if train.shard else 1,
         )
 
     def boundary(self, step: Step, row: Row) -> Line:

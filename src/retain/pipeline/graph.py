@@ -21,6 +21,7 @@ from retain.pipeline.training_steps import Card, TrainingSteps
 from retain.recipe import Cell, CellPhase
 from retain.rehearse.corpus import Corpus
 from retain.steps.step import Step
+from retain.train.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Graph:
         corpora: Rehearse step to what the model shall write.
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
         report_to: Train step to the tracker that is told of it.
-        processes: Train step to how many processes carry it out together.
+        processes: Train step to how many processes carry it out, and how.
         cards: Train or finish step to what its model card says of it.
         retunes: Brief retunes after the last phase, by variant, arm and seed.
     """
@@ -82,7 +83,7 @@ class Graph:
     corpora: Mapping[Step, Corpus]
     save_steps: Mapping[Step, int | None]
     report_to: Mapping[Step, str]
-    processes: Mapping[Step, int]
+    processes: Mapping[Step, Processes]
     cards: Mapping[Step, Card]
     retunes: tuple[Retune, ...] = ()
 

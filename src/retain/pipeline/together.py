@@ -3,24 +3,51 @@
 from collections.abc import Iterable
 
 from retain.errors import RecipeError, TrainingError
-from retain.recipe import Cell
+from retain.methods.base import overrides
+from retain.model.auto_class import has_encoder
+from retain.model.reference import config_folder
+from retain.pipeline.frozen import IN_TRAINING
+from retain.recipe import Cell, CellPhase
 
 
 def check_together(cells: Iterable[Cell]) -> None:
-    """Refuse more processes than can compute on this machine; loads torch only if some ask for it.
+    """Refuse what several processes cannot do here; loads torch only where there are several.
 
     Raises:
-        RecipeError: Names the phase and what there is.
+        RecipeError: Names the arm, the phase and what to do.
     """
-    asked: dict[int, str] = {}
+    fitting: set[int] = {1}
     for cell in cells:
         for phase in cell.phases:
-            if phase.train.processes > 1:
-                asked.setdefault(phase.train.processes, phase.name)
-    for processes, name in asked.items():
-        from retain.train.ranks import device_for
+            place = f"arm '{cell.arm}', phase '{phase.name}'"
+            if phase.train.shard:
+                _check_shard(cell, phase, place)
+            if phase.train.processes not in fitting:
+                _check_number(phase.train.processes, place)
+                fitting.add(phase.train.processes)
 
-        try:
-            device_for(processes)
-        except TrainingError as error:
-            raise RecipeError(f"phases.{name}: {error}") from error
+
+def _check_number(processes: int, place: str) -> None:
+    from retain.train.ranks import device_for
+
+    try:
+        device_for(processes)
+    except TrainingError as error:
+        raise RecipeError(f"{place}: {error}") from error
+
+
+def _check_shard(cell: Cell, phase: CellPhase, place: str) -> None:
+    hooks = (*IN_TRAINING, "trainable")
+    for method in phase.methods:
+        if acting := [hook for hook in hooks if overrides(method, hook)]:
+            raise RecipeError(
+                f"{place}: {method.name} acts on whole weights or gradients ({', '.join(acting)}), "
+                "and train.shard divides them among processes. Leave shard out: processes alone "
+                "work with every method"
+            )
+    folder = config_folder(cell.recipe.model, cell.recipe.revision)
+    if folder is not None and has_encoder(folder):
+        raise RecipeError(
+            f"{place}: train.shard divides the blocks of decoders, and '{cell.recipe.model}' has "
+            "an encoder. Leave shard out: processes alone work with it"
+        )

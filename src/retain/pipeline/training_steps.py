@@ -10,8 +10,9 @@ from retain.pipeline.frozen import IN_TRAINING, keeps_states
 from retain.recipe import Cell, CellPhase
 from retain.recipe.train import OF_ADAPTERS
 from retain.steps.step import Step
+from retain.train.processes import Processes
 
-NOT_OF_RESULTS = ("save_steps", "boundary_cache", "report_to", "processes")
+NOT_OF_RESULTS = ("save_steps", "boundary_cache", "report_to", "processes", "shard")
 """Training settings that change no result; what is kept at a boundary shows among the inputs."""
 NEW_ADAPTERS = ("new_adapter", "merge_then_new")
 """Handovers whose adapter is drawn anew, and shall not be that of the phase before again."""
@@ -39,7 +40,7 @@ class TrainingSteps:
     Attributes:
         save_steps: Train step to the optimizer steps between its snapshots; None by the clock.
         report_to: Train step to the tracker that is told of it.
-        processes: Train step to how many processes carry it out together.
+        processes: Train step to how many processes carry it out, and how.
         cards: Train or finish step to what its model card says of it.
     """
 
@@ -47,7 +48,7 @@ class TrainingSteps:
         self.all = collector
         self.save_steps: dict[Step, int | None] = {}
         self.report_to: dict[Step, str] = {}
-        self.processes: dict[Step, int] = {}
+        self.processes: dict[Step, Processes] = {}
         self.cards: dict[Step, Card] = {}
 
     def trainable(
@@ -132,7 +133,8 @@ class TrainingSteps:
         step = self.all.add("train", name, settings, inputs=inputs, files=files)
         self.save_steps.setdefault(step, planned.train.save_steps)
         self.report_to.setdefault(step, planned.train.report_to)
-        self.processes.setdefault(step, planned.train.processes)
+        together = Processes(planned.train.processes, planned.train.shard)
+        self.processes.setdefault(step, together)
         self.cards.setdefault(step, Card(self.all.resolved.model_name(cell), planned.methods))
         return step
 

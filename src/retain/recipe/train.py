@@ -134,6 +134,8 @@ class Train(Part):
     """Tracker that is told of every optimizer step as it is done; changes no result."""
     processes: Whole = Field(default=1, ge=1)
     """Processes of this machine that train the phase together; each has a part of every batch."""
+    shard: Flag = False
+    """Divide the blocks' weights, gradients and moments among `processes` (FSDP2); `full` only."""
     lora_r: Whole | None = Field(default=None, ge=1)
     """Rank of an adapter; 16 where none is given."""
     lora_alpha: Number | None = Field(default=None, gt=0)
@@ -175,7 +177,7 @@ class Train(Part):
             keys = tuple(cls.model_fields)
             refuse([*translate(error, lambda _: keys), *faults])
             raise
-        faults += [*_of_adapters(made), *_of_schedules(made)]
+        faults += [*_of_adapters(made), *_of_schedules(made), *_of_shards(made)]
         if made.max_steps and made.warmup_steps and made.warmup_steps > made.max_steps:
             text = f"must be at most max_steps, {made.max_steps}; got {made.warmup_steps}"
             faults.append(Fault(("warmup_steps",), text))
@@ -208,6 +210,26 @@ def _of_schedules(train: Train) -> Iterator[Fault]:
                 f"belongs to lr_scheduler_type {' or '.join(fits)}, not {train.lr_scheduler_type}"
             )
             yield Fault((key,), text)
+
+
+def _of_shards(train: Train) -> Iterator[Fault]:
+    """What cannot be where the weights are divided among processes."""
+    if not train.shard:
+        return
+    if train.processes == 1:
+        yield Fault(("shard",), "there is one process, so nothing to divide; give processes: 2")
+    if train.tuning != "full":
+        yield Fault(
+            ("shard",), f"divides what moves, and with {train.tuning} that is small; leave it out"
+        )
+    if train.optimizer == "adamw_8bit":
+        yield Fault(
+            ("shard",), "adamw_8bit cannot divide its moments; leave shard or optimizer out"
+        )
+    if train.handover is not None:
+        yield Fault(
+            ("shard",), "an adapter of the phase before cannot be merged with it; leave it out"
+        )
 
 
 def _of_adapters(train: Train) -> Iterator[Fault]:

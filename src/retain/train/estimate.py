@@ -23,6 +23,7 @@ FORWARD_EFFICIENCY = {"fp32": 0.8, "bf16": 0.5}
 ADAMW_BYTES = 28  # a moving weight, read and written, each step
 PROCESS_BYTES = 450e6  # Python with torch and transformers loaded
 QUANTISED_BYTES = 0.6  # a weight of 4 bits, with the constants of its block
+GATHERED = 5  # of the largest matrix: whole, its gradient, the next one, what is sent and received
 CHUNK_BYTES = 800e6  # largest chunk of logits with its copies, see train.objective
 TOKENIZER_BYTES = 4e6
 
@@ -57,6 +58,7 @@ class Phase:
         quantised: Whether the weights below it have 4 bits.
         moment_bytes: Of the optimizer, a moving weight: 8, or 2 for moments of 8 bits.
         kept_blocks: Lowest blocks whose output is kept and not computed here.
+        shares: Processes that divide the blocks among them; memory is that of one.
     """
 
     num_steps: int
@@ -71,6 +73,7 @@ class Phase:
     quantised: bool = False
     moment_bytes: float = 8.0
     kept_blocks: int = 0
+    shares: int = 1
 
 
 @dataclass(frozen=True)
@@ -193,14 +196,19 @@ class Memory(NamedTuple):
 
 
 def step_memory(facts: Facts, phase: Phase) -> Memory:
-    """What a training step holds, on one device that holds all of the model."""
+    """What a training step holds in one process."""
     moving = _moving(facts, phase)
-    num_moving = sum(place.size for place in moving.values())
-    weights = 4.0 * facts.num_parameters
+    elsewhere = (1 - 1 / phase.shares) * facts.block_parameters
+    num_moving = sum(place.size for place in moving.values()) - elsewhere
+    weights = 4.0 * (facts.num_parameters - elsewhere)
     if phase.quantised:  # embeddings and head are not
         weights -= (4.0 - QUANTISED_BYTES) * facts.block_parameters
     elif phase.precision == "bf16":
-        weights += 2 * facts.num_parameters
+        rounded_once = facts.block_parameters if phase.shares > 1 else 0  # when it is gathered
+        weights += 2 * (facts.num_parameters - rounded_once)
+    if phase.shares > 1:
+        largest = max(place.size for place in facts.places.values() if place.part == "block")
+        weights += 4 * GATHERED * largest
     lowest = 0 if phase.adapter_parameters else _lowest_block(facts, moving)
     above = facts.num_layers - lowest
     inner = facts.block_parameters / facts.num_layers / (4 * facts.hidden_size)

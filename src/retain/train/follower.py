@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
@@ -20,10 +21,12 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from retain.errors import RetainError
 from retain.model.reference import trust
 from retain.model.threads import threads
+from retain.steps.memory import large_blocks_apart
 from retain.steps.packed import unpack
 from retain.steps.work import Work
 from retain.train.loop import train_phase
 from retain.train.ranks import GO, HOST, Order, connect
+from retain.train.shards import Shards
 from retain.train.step import prepared
 from retain.train.team import Ranks
 
@@ -63,7 +66,7 @@ def _follow(rank: int, order: Order, connection: Connection) -> None:
     """Prepare as rank 0 does, then train with it."""
     vars(trust).update(vars(order.trust))
     device = torch.device(order.device, rank) if order.device != "cpu" else torch.device("cpu")
-    team = Ranks(rank, order.size, device, _lost)
+    team = (Shards if order.shard else Ranks)(rank, order.size, device, _lost)
     step, store = unpack(order.steps)[-1], order.open_store(order.root)
     partial = store.partial(step)
     output = team.folder(partial) / "output"
@@ -75,19 +78,20 @@ def _follow(rank: int, order: Order, connection: Connection) -> None:
         connection.send(("event", {"kind": kind} | said))
 
     work = Work(step=step, output=output, partial=partial, store=store, on_event=on_event)
-    ready = prepared(work, order.base, order.methods, str(device), team)
-    connection.send(("ready", {}))
-    connect(TCPStore(HOST, order.port, is_master=False), rank, order.size, device)
-    with threads(ready.plan.num_threads):
-        train_phase(
-            ready.loaded.model,
-            ready.stream,
-            ready.settings,
-            ready.hooks,
-            ready.plan,
-            work,
-            team=team,
-        )
+    with large_blocks_apart() if order.shard else nullcontext():
+        ready = prepared(work, order.base, order.methods, str(device), team)
+        connection.send(("ready", {}))
+        connect(TCPStore(HOST, order.port, is_master=False), rank, order.size, device)
+        with threads(ready.plan.num_threads):
+            train_phase(
+                ready.loaded.model,
+                ready.stream,
+                ready.settings,
+                ready.hooks,
+                ready.plan,
+                work,
+                team=team,
+            )
 
 
 def _lost(error: Exception) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from retain.errors import TrainingError
 from retain.methods.given import Memory
@@ -111,9 +111,10 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
         below.check(forward, stream.below, [first], settings.precision)
         forward = replace(forward, below=stream.below)
     objective = Objective(forward, hooks, settings.precision)
+    team.check_same(dict(model.named_parameters()), 0)
+    parameters = team.hold(forward, parameters, settings.precision)
     optimizer = make_optimizer(parameters, settings)
     checkpoints = checkpoints or Checkpoints(work, (), write=_nothing)
-    team.check_same(dict(model.named_parameters()), 0)
     curve = _resume(work, parameters, optimizer, checkpoints.first_missing, team)
     report = _Report(work, num_steps)
     recompute_activations(model, enabled=settings.gradient_checkpointing)
@@ -123,23 +124,28 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
         check_weights(parameters, len(curve), stream.steps[len(curve) - 1])
         return Snapshot(
             step=len(curve),
-            weights=dict(parameters),
-            optimizer=state_tensors(optimizer, parameters),
+            weights=team.gathered(dict(parameters)),
+            optimizer=team.gathered(state_tensors(optimizer, parameters)),
             state={"curve": [asdict(point) for point in curve]},
         )
 
+    def held() -> dict[str, Tensor]:
+        check_weights(parameters, len(curve), stream.steps[max(0, len(curve) - 1)])
+        return {**parameters, **state_tensors(optimizer, parameters)}
+
+    team.serve(held)
     checkpoints.boundary(len(curve))
+    team.go_on()
     save_steps = num_steps + 1 if team.rank else settings.save_steps  # never but on rank 0
     pace = Pace(save_steps, 3 * sum(p.nbytes for p in parameters.values()))
     with (
         repeatable(model.device, wanted=settings.deterministic),
-        Saver(work, state, pace, num_steps=num_steps) as saver,
+        Saver(work, state, pace, num_steps=num_steps, aside=not team.is_divided) as saver,
     ):
         for step in range(len(curve), num_steps):
             started = monotonic()
             rows = stream.steps[step]
-            part = team.part(rows)
-            groups = forward.groups(part, plan.micro_batch_tokens)
+            groups = team.groups(forward, rows, plan.micro_batch_tokens)
             losses: list[Tensor] = []
             while len(losses) < len(groups):
                 try:
@@ -149,12 +155,12 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
                             saver.leave_unless_it_fits(step, rest)
                             losses.append(_backward(objective, group, step_weight(rows)))
                 except _OutOfMemoryError:
-                    if all(len(group) == 1 for group in groups):  # no less can be computed
-                        raise
+                    if team.is_divided or all(len(group) == 1 for group in groups):
+                        raise  # ranks compute in step, or no less can be computed
                     optimizer.zero_grad()
                     losses = []
                     plan = halved(team.folder(work.partial), plan)
-                    groups = forward.groups(part, plan.micro_batch_tokens)
+                    groups = team.groups(forward, rows, plan.micro_batch_tokens)
                     work.event("out of memory", micro_batch_tokens=plan.micro_batch_tokens)
 
             sums = torch.stack(losses).sum(0) if losses else torch.zeros(2, device=model.device)
@@ -163,7 +169,8 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
                 past = partial(_past_gradients, objective, parameters, plan, team)
                 with global_stream(model.device, settings.seed, "past", step):
                     _project(parameters, hooks, past)
-            norm = get_total_norm(_gradients(parameters))
+            _check_moves(parameters)
+            norm = team.norm(parameters)
             loss, penalty, grad_norm = torch.cat([sums, norm[None]]).tolist()
             wrong = partial(_wrong_rows, groups, losses, rows, team)
             check_step((loss, penalty, grad_norm), step, rows, wrong, parameters)
@@ -198,10 +205,14 @@ def train_phase(  # noqa: C901, PLR0913, PLR0915 - the one long function: readin
                     check_weights(parameters, point.step, rows)
                     checkpoints.boundary(point.step)
                 saver.boundary(point.step)
+                team.go_on()
 
     check_weights(parameters, num_steps, stream.steps[-1])
     model.eval()
     recompute_activations(model, enabled=False)
+    optimizer.state.clear()  # weights alone are asked for from here on
+    if team.rank:
+        team.go_on()
     return curve
 
 
@@ -266,19 +277,17 @@ def _apply(optimizer: torch.optim.Optimizer) -> None:
         ) from error
 
 
-def _gradients(parameters: Mapping[str, Parameter]) -> list[Tensor]:
-    """The gradients of a step.
+def _check_moves(parameters: Mapping[str, Parameter]) -> None:
+    """After the backward pass.
 
     Raises:
-        TrainingError: If there is none: training on would change nothing.
+        TrainingError: If there is no gradient: training on would change nothing.
     """
-    gradients = [p.grad for p in parameters.values() if p.grad is not None]
-    if not gradients:
+    if all(p.grad is None for p in parameters.values()):
         raise TrainingError(
             f"none of the {len(parameters)} tensors that move (such as '{next(iter(parameters))}') "
             "takes part in the loss, so nothing would be learnt; let others move"
         )
-    return gradients
 
 
 def _project(parameters: Mapping[str, Parameter], hooks: Hooks, past: Any) -> None:
@@ -300,7 +309,7 @@ def _past_gradients(
         p.grad = None
     rows = memory_rows(memory.examples)
     plain = Objective(objective.forward, Hooks(), objective.precision)
-    for group in objective.forward.groups(team.part(rows), plan.micro_batch_tokens):
+    for group in team.groups(objective.forward, rows, plan.micro_batch_tokens):
         _backward(plain, group, step_weight(rows))
     team.sum(parameters, torch.zeros(0, device=next(iter(parameters.values())).device))
     past = {name: p.grad for name, p in parameters.items() if p.grad is not None}
@@ -342,8 +351,9 @@ def _resume(
         work.note(skipped_snapshots=skipped)
     if found is None:
         return []
-    snapshots.restore(found, parameters)
-    load_state(optimizer, parameters, found.optimizer)
+    mine = team.mine(found)
+    snapshots.restore(mine, parameters)
+    load_state(optimizer, parameters, mine.optimizer)
     work.event("resumed", optimizer_step=found.step)
     return [Point(**point) for point in found.state["curve"]]
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -29,10 +29,13 @@ from retain.model.precision import device as device_of
 from retain.model.reference import Trust, trust
 from retain.steps.durable import make_folder
 from retain.steps.fingerprint import Json
+from retain.steps.memory import large_blocks_apart
 from retain.steps.packed import Packed, pack
 from retain.steps.step import Step
 from retain.steps.store import Store
 from retain.steps.work import Work
+from retain.train.processes import Processes
+from retain.train.shards import Shards
 from retain.train.team import Ranks, Team
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -64,6 +67,7 @@ class Order:
         port: Where rank 0 brings them together.
         trust: What the command line allowed.
         open_store: Opens the store.
+        shard: Whether each keeps a part of every block.
     """
 
     root: Path
@@ -74,6 +78,7 @@ class Order:
     size: int
     port: int
     trust: Trust
+    shard: bool
     open_store: Callable[[Path], Store] = Store
 
 
@@ -115,6 +120,7 @@ class Together:
         work: The running step.
         size: Processes in all.
         device: What rank 0 computes on.
+        shard: Whether each keeps a part of every block.
         followers: The others.
         team: What this process computes with; connected by ``join``.
     """
@@ -122,6 +128,7 @@ class Together:
     work: Work
     size: int
     device: torch.device
+    shard: bool = False
     followers: list[Follower] = field(default_factory=list)
     team: Team = field(init=False)
     _store: Any = None
@@ -129,7 +136,8 @@ class Together:
 
     def __post_init__(self) -> None:
         one = self.size == 1
-        self.team = Team() if one else Ranks(0, self.size, self.device, self._lost)
+        kind = Shards if self.shard else Ranks
+        self.team = Team() if one else kind(0, self.size, self.device, self._lost)
 
     def start(self, order: Order, store: Any) -> None:
         """Start the others; they load libraries while this process reads the model."""
@@ -174,6 +182,17 @@ class Together:
                 one.process.wait()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+    def raise_if_lost(self, error: RuntimeError) -> None:
+        """Say so where an error is of a process that is gone.
+
+        Raises:
+            LostProcessError: If one is.
+        """
+        with self._news:
+            lost = self._news.wait_for(self._are_lost, NEWS_SECONDS if self.shard else 0.0)
+        if lost:
+            self._lost(error)
 
     def _are_lost(self) -> bool:
         return any(one.is_gone or one.fault for one in self.followers)
@@ -230,13 +249,13 @@ class Together:
 
 @contextmanager
 def together(
-    work: Work, *, processes: int, device: str, base: Path, methods: Sequence[Method]
+    work: Work, *, processes: Processes, device: str, base: Path, methods: Sequence[Method]
 ) -> Iterator[Together]:
     """Inside, the other processes of a train step are started, and after it they have left.
 
     Args:
         work: The running step.
-        processes: In all; 1 starts none.
+        processes: How many, and what each holds; 1 starts none.
         device: ``auto``, or a device of torch; each process has a GPU of its own.
         base: Folder of the base model.
         methods: That act in the step.
@@ -244,10 +263,10 @@ def together(
     Raises:
         TrainingError: If there cannot be so many here.
     """
-    if processes == 1:
+    if processes.number == 1:
         yield Together(work, 1, torch.device("cpu"))
         return
-    on = device_for(processes, device)
+    on = device_for(processes.number, device)
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     order = Order(
         root=work.store.root,
@@ -255,15 +274,22 @@ def together(
         base=base,
         methods=tuple(methods),
         device=on.type,
-        size=processes,
+        size=processes.number,
+        shard=processes.shard,
         port=store.port,
         trust=trust,
         open_store=work.store.opener(),
     )
-    team, error = Together(work, processes, on), None
+    team = Together(work, processes.number, on, processes.shard)
+    error: BaseException | None = None
     try:
-        team.start(order, store)
-        yield team
+        with large_blocks_apart() if processes.shard else nullcontext():
+            team.start(order, store)
+            yield team
+    except RuntimeError as raised:  # of an exchange inside a forward or backward pass
+        error = raised
+        team.raise_if_lost(raised)
+        raise
     except BaseException as raised:
         error = raised
         raise

@@ -38,12 +38,20 @@ class Saver(AbstractContextManager["Saver"]):
         take: The state after so many optimizer steps; its tensors are the live ones.
         pace: When to save.
         num_steps: Optimizer steps of the phase.
+        aside: Whether the thread may write while training goes on; else training waits.
     """
 
     def __init__(
-        self, work: Work, take: Callable[[], Snapshot], pace: Pace, *, num_steps: int
+        self,
+        work: Work,
+        take: Callable[[], Snapshot],
+        pace: Pace,
+        *,
+        num_steps: int,
+        aside: bool = True,
     ) -> None:
         self._work, self._take, self._pace, self._num_steps = work, take, pace, num_steps
+        self._aside = aside
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._asked_at: float | None = None
@@ -86,7 +94,7 @@ class Saver(AbstractContextManager["Saver"]):
                 self._save(background=False)
             raise self._interrupted(step, saved=saved)
         if self._pace.is_due(step):
-            self._save(background=True)
+            self._save(background=self._aside)
 
     def before_change(self) -> None:
         """Before weights change: wait for a thread that still reads them."""

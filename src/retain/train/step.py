@@ -8,7 +8,7 @@ them, ``checkpoints/<place>/``: model folders of inside the phase.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from retain.methods.base import Method
 from retain.model import adapters, cache
 from retain.model.adapters import has_magnitudes, is_adapted
 from retain.model.auto_class import auto_class, by_peft
-from retain.model.load import Loaded
+from retain.model.load import Loaded, load_model
 from retain.model.save import save, save_adapter
 from retain.model.threads import threads
 from retain.steps.work import Work
@@ -34,15 +34,18 @@ from retain.train.loop import Point, train_phase
 from retain.train.memory import read_memories
 from retain.train.optimizer import choose
 from retain.train.plan import Plan, activation_bytes, fixed_plan, make_plan
+from retain.train.processes import Processes
 from retain.train.randomness import global_stream
 from retain.train.ranks import together
 from retain.train.rounded import Rounded, first_loss, will_round
 from retain.train.settings import Settings, read_settings
+from retain.train.shards import Shards, put_into
 from retain.train.stream import Stream, check_stream, read_stream
 from retain.train.team import Team
 from retain.train.tuning import HANDOVERS, Tuned, settled, tune
 
 VERSION = 1
+ALONE = Processes()
 MODEL = "model"
 
 
@@ -78,7 +81,7 @@ def run(  # noqa: PLR0913 - each by its name
     methods: Sequence[Method] = (),
     device: str = "auto",
     save_steps: int | None = None,
-    processes: int = 1,
+    processes: Processes = ALONE,
     card: CardFacts | None = None,
 ) -> None:
     """Train one phase and write its model, its curve and its facts.
@@ -162,11 +165,13 @@ def _train(work: Work, ready: Prepared, team: Team, shown: CardFacts, device: st
     """Train what is ready, and write all that the step leaves."""
     settings, stream, tuned, loaded = ready.settings, ready.stream, ready.tuned, ready.loaded
     final = work.store.path(work.step) / MODEL
+    whole = partial(_whole, team, loaded)
     checkpoints = Checkpoints(
         work=work,
         steps=steps_inside(settings.during_phase, len(stream.steps)),
-        write=partial(_write_checkpoint, work, replace(tuned, loaded=loaded), shown),
+        write=partial(_write_checkpoint, work, replace(tuned, loaded=loaded), whole, shown),
     )
+    total = sum(p.numel() for p in loaded.model.parameters())
     started = monotonic()
     with threads(ready.plan.num_threads):
         curve = train_phase(
@@ -178,7 +183,7 @@ def _train(work: Work, ready: Prepared, team: Team, shown: CardFacts, device: st
         "tokens": stream.num_tokens,
         "trained_tokens": stream.num_trained_tokens,
         "trainable_parameters": ready.moving,
-        "total_parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "total_parameters": total,
         "seconds": sum(point.seconds for point in curve),
         "precision": settings.precision,
         "device": loaded.device.type,
@@ -187,13 +192,14 @@ def _train(work: Work, ready: Prepared, team: Team, shown: CardFacts, device: st
         facts["rounded"] = asdict(ready.rounded)
     if settings.during_phase:
         facts["checkpoints"] = checkpoints.finish()
-    loaded = settled(replace(tuned, loaded=loaded), work.output / MODEL, final)
+    loaded = settled(replace(tuned, loaded=whole()), work.output / MODEL, final)
+    team.go_on()
     _write(work, loaded, curve, facts, _card(work, facts, shown, loaded))
     seconds = monotonic() - started
     work.note(**facts, **asdict(ready.plan), processes=team.size, seconds_of_this_run=seconds)
     loaded.model.requires_grad_(False)
     loaded.model.zero_grad(set_to_none=True)
-    if tuned.joins:  # in memory are the parts besides; what was saved has one adapter
+    if tuned.joins or team.is_divided:  # what is in memory is not what was saved, or not its place
         cache.clear()
         return
     base_of_next = loaded.base if is_adapted(loaded.model) else final
@@ -238,12 +244,28 @@ def _opening(loaded: Loaded) -> Opening:
     return Opening(by, dtype if loaded.quantisation else "")
 
 
-def _write_checkpoint(
-    work: Work, tuned: Tuned, card: CardFacts, folder: Path, final: Path, step: int
+def _whole(team: Team, loaded: Loaded) -> Loaded:
+    """The trained model, to be saved: where ranks divide it, a copy that is put together."""
+    if not isinstance(team, Shards):
+        return loaded
+    names = [name for name, p in loaded.model.named_parameters() if p.requires_grad]
+    model = load_model(loaded.folder)
+    put_into(team, model, names)
+    return replace(loaded, model=model)
+
+
+def _write_checkpoint(  # noqa: PLR0913 - the first four are given beforehand
+    work: Work,
+    tuned: Tuned,
+    whole: Callable[[], Loaded],
+    card: CardFacts,
+    folder: Path,
+    final: Path,
+    step: int,
 ) -> None:
     """A model folder of inside the phase; training goes on with the model as it was."""
     ends = work.store.path(work.step) / MODEL
-    loaded = settled(replace(tuned, joins=False), work.output / MODEL, ends)
+    loaded = settled(replace(tuned, loaded=whole(), joins=False), work.output / MODEL, ends)
     facts = {"steps": step, "learning_rate": work.step.settings["learning_rate"]}
     name = f"{work.step.name}, step {step}"
     text = model_card(name, card.base, facts, card.methods, _opening(loaded))

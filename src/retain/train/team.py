@@ -14,8 +14,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
+from torch.nn.utils import get_total_norm
 
 from retain.errors import TrainingError
+from retain.model.precision import Precision
+from retain.train.forward import Forward
+from retain.train.snapshot import Snapshot
 from retain.train.stream import Row
 
 BUCKET_BYTES = 2**25  # gradients that are sent at once, unless one alone is larger
@@ -27,18 +31,32 @@ class Team:
     Attributes:
         rank: Of this process; 0 saves, reports and writes.
         size: Processes in all.
+        is_divided: Whether ranks keep parts of weights; then they compute in step.
     """
 
     rank = 0
     size = 1
+    is_divided = False
 
-    def part(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """What of an optimizer step this rank computes."""
-        return rows
+    def hold(
+        self, forward: Forward, parameters: Mapping[str, Parameter], precision: Precision
+    ) -> dict[str, Parameter]:
+        """The parameters that move, as this rank holds them."""
+        return dict(parameters)
+
+    def groups(
+        self, forward: Forward, rows: Sequence[Row], micro_batch_tokens: int
+    ) -> list[list[Row]]:
+        """The micro-batches of an optimizer step that this rank computes."""
+        return forward.groups(rows, micro_batch_tokens)
 
     def sum(self, parameters: Mapping[str, Parameter], figures: Tensor) -> Tensor:
         """Add up the gradients of all ranks, in place, and the figures, which are returned."""
         return figures
+
+    def norm(self, parameters: Mapping[str, Parameter]) -> Tensor:
+        """Length of the gradient."""
+        return get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
 
     def union(self, rows: Sequence[Row], mine: Sequence[Row]) -> Sequence[Row]:
         """The rows that any rank names, given all of a step and those that this one names."""
@@ -54,6 +72,20 @@ class Team:
         Raises:
             TrainingError: If one does not, on every rank.
         """
+
+    def mine(self, snapshot: Snapshot) -> Snapshot:
+        """What this rank takes of a snapshot."""
+        return snapshot
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors whole, of weights or optimizer state as this rank holds them."""
+        return tensors
+
+    def serve(self, held: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Say what this rank holds, for others to ask for."""
+
+    def go_on(self) -> None:
+        """At the end of an optimizer step, after rank 0 has saved what it wants."""
 
     def folder(self, partial: Path) -> Path:
         """Where in the step's partial folder this rank keeps its own plan."""
@@ -79,16 +111,18 @@ class Ranks(Team):
         self, rank: int, size: int, device: torch.device, lost: Callable[[Exception], NoReturn]
     ) -> None:
         self.rank, self.size = rank, size
-        self._device, self._lost = device, lost
+        self.device, self._lost = device, lost
 
-    def part(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """This rank's of the ``shares``."""
-        return shares(rows, self.size)[self.rank]
+    def groups(
+        self, forward: Forward, rows: Sequence[Row], micro_batch_tokens: int
+    ) -> list[list[Row]]:
+        """Of this rank's of the ``shares``."""
+        return forward.groups(shares(rows, self.size)[self.rank], micro_batch_tokens)
 
     @torch.no_grad()
     def sum(self, parameters: Mapping[str, Parameter], figures: Tensor) -> Tensor:
         """Add up in buckets; a rank without a gradient that another one has counts as zero."""
-        has = torch.tensor([p.grad is not None for p in parameters.values()], device=self._device)
+        has = torch.tensor([p.grad is not None for p in parameters.values()], device=self.device)
         both = torch.cat([figures, has.to(figures.dtype)])
         self._add_up(both)
         figures, anywhere = torch.split(both, [len(figures), len(parameters)])
@@ -106,13 +140,13 @@ class Ranks(Team):
     def union(self, rows: Sequence[Row], mine: Sequence[Row]) -> Sequence[Row]:
         """The rows that any rank names, in the order of the step."""
         named = {id(row) for row in mine}
-        flags = torch.tensor([id(row) in named for row in rows], device=self._device).float()
+        flags = torch.tensor([id(row) in named for row in rows], device=self.device).float()
         self._add_up(flags)
         return [row for row, flag in zip(rows, flags.tolist(), strict=True) if flag]
 
     def of_first(self, number: int) -> int:
         """Wait for it."""
-        told = torch.tensor([number], device=self._device)
+        told = torch.tensor([number], device=self.device)
         self._tell(told)
         return int(told)
 
@@ -123,7 +157,7 @@ class Ranks(Team):
         first = sums.clone()
         self._tell(first)
         differs = (sums.view(torch.int64) != first.view(torch.int64)).any()
-        unlike = torch.zeros(self.size, device=self._device)
+        unlike = torch.zeros(self.size, device=self.device)
         unlike[self.rank] = differs
         self._add_up(unlike)
         if found := [str(rank) for rank, flag in enumerate(unlike.tolist()) if flag]:
