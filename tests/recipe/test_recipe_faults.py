@@ -62,7 +62,7 @@ def test_an_unknown_key_brings_the_nearest_one():
             {"shard": True, "processes": 2, "tuning": "lora"},
             "shard: divides what moves, and with lora that is small; leave it out",
         ),
-        ({"fsdp": "full_shard"}, "unknown key 'fsdp': use shard, with processes"),
+        ({"fsdp": "full_shard"}, "fsdp: unknown key 'fsdp': use shard, with processes"),
         ({"lora_r": 8}, "lora_r: tuning is full; it belongs to an adapter (tuning: lora)"),
         (
             {"tuning": "ia3", "lora_alpha": 8.0},

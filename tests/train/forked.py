@@ -219,7 +219,7 @@ def apart(one, other):
 KILLS = [("event", 12), ("step", 9), ("event", 33), ("step", 2)]
 ASKED = {
     "kills": lambda root: kills(root, KILLS, Ranks),
-    "kills of shards": lambda root: kills(root, KILLS, Shards),
+    "kills of shards": lambda root: kills(root, KILLS[:2], Shards),
     "numbers": lambda root: numbers(root, Ranks),
     "numbers of shards": lambda root: numbers(root, Shards),
     "rounded": rounded,
