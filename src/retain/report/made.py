@@ -214,8 +214,9 @@ def heavy_tokens(rows: Iterable[Row], store: Store) -> Iterator[str]:
                 told.setdefault(
                     f"{row.arm}, {row.phase}: a trained token of {role} weighs {times:.0f} times a "
                     f"new one ({size}). Such an example pulls hard at the step it is in, which "
-                    "can ruin what it shall keep: `loss_weight: by_token` weighs all tokens alike, "
-                    "`max_token_weight` bounds it, `share_of: trained_tokens` takes more examples."
+                    "can ruin what it shall keep: `share_of: trained_tokens` takes more examples, "
+                    "which kept it where this was tried; `loss_weight: by_token` weighs all tokens "
+                    "alike, `max_token_weight` bounds the weight."
                 )
     yield from told
 
