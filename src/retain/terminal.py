@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +32,8 @@ from retain.steps.step import Step
 
 QUIET_SECONDS = 2.0
 """A step that takes less is shown without its time."""
+LINE_SECONDS = 60.0
+"""Between two lines of progress where there is no terminal."""
 FILE_WIDTH = 200
 """Columns where there is no terminal: a step's name stays whole."""
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
@@ -150,23 +153,52 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar with time left; yields a function of done, total, text and unit."""
+    """A progress bar with time left; yields a function of done, total, text and unit.
+
+    Where the output is no terminal, a line a minute on the error stream.
+    """
+    if not sys.stdout.isatty():
+        yield _lines(title)
+        return
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
         transient=True,
-        disable=not sys.stdout.isatty(),
     ) as bars:
-        shown = bars.add_task(escape(plain(title)), total=None)
+        shown = bars.add_task(escape(plain(title)), total=None, unit="", text="")
 
         def progress(done: float, total: float, text: str = "", unit: str = "") -> None:
-            bars.update(shown, completed=done, total=total or None)
+            state = {"text": escape(plain(text)), "unit": unit}
+            bars.update(shown, completed=done, total=total or None, **state)
 
         yield progress
+
+
+def _lines(title: str) -> Callable[..., None]:
+    """What ``bar`` yields where nobody sees a bar."""
+    began = told = monotonic()
+    first: float | None = None
+
+    def progress(done: float, total: float, text: str = "", unit: str = "") -> None:
+        nonlocal told, first
+        first = done if first is None else first
+        now = monotonic()
+        if now - told < LINE_SECONDS:
+            return
+        told = now
+        of = f" of {total:,.0f}" if total else ""
+        left = duration((total - done) * (now - began) / (done - first)) if done > first else ""
+        said = [f"{done:,.0f}{of} {unit}".rstrip(), text, f"{left} left" if total and left else ""]
+        sys.stderr.write(plain(f"{title}: {', '.join(filter(None, said))}\n"))
+        sys.stderr.flush()
+
+    return progress
 
 
 @contextmanager

@@ -44,3 +44,25 @@ def test_every_live_step_has_a_bar_of_its_own(screen):
     assert "[gone]" in screen.getvalue()
     assert "\x1b[2J" not in screen.getvalue()
     assert watch._bar_of == {}
+
+
+def test_where_there_is_no_terminal_progress_is_a_line_a_minute(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(terminal, "monotonic", lambda: now[0])
+    with terminal.bar("a model writes") as progress:
+        for seconds, done in ((0, 10), (30, 20), (61, 40), (90, 50), (122, 70)):
+            now[0] = seconds
+            progress(done, 1000, "tree\x1b[2J 1", "tokens")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "a model writes: 40 of 1,000 tokens, tree 1, 33 min left",  # 30 in 61 s, 960 to go
+        "a model writes: 70 of 1,000 tokens, tree 1, 32 min left",
+    ]
+
+
+def test_a_size_that_is_not_known_is_not_told(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "LINE_SECONDS", 0.0)
+    with terminal.bar("reading") as progress:
+        progress(3, 0)
+    assert capsys.readouterr().err == "reading: 3\n"

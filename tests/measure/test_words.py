@@ -3,11 +3,12 @@
 import math
 
 import numpy as np
+import py3langid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retain.measure.language import MIN_LETTERS, language_of
+from retain.measure.language import LANGUAGES, MIN_LETTERS, language_of, unknown_languages
 from retain.measure.ngrams import NUM_DIMENSIONS, embed_ngrams, mixed, ngram_hashes
 from retain.measure.repetition import LENGTHS, repetition, text_repetition
 from retain.measure.words import words
@@ -105,3 +106,10 @@ def test_language_of(text, language):
 def test_a_text_must_have_letters_enough():
     assert language_of("a" * (MIN_LETTERS - 1)) is None
     assert language_of("a" * MIN_LETTERS) is not None
+
+
+def test_the_codes_are_those_that_texts_are_told_by():
+    assert {str(code) for code, _ in py3langid.rank("a text")} == LANGUAGES
+    assert unknown_languages(("hi", "ne")) == ""
+    for code in ("english", "eng", "EN", "en-US", "nb", ""):
+        assert unknown_languages(("hi", code)).startswith(f"'{code}' is no code")

@@ -20,6 +20,7 @@ from retain.steps.step import Step
 from retain.train import probes, trainable_step
 from retain.train.layers import layers
 from tests.conftest import make_model
+from tests.train.families import t5
 from tests.train.test_train_step import Bench
 
 NUM_LAYERS = 6
@@ -136,6 +137,22 @@ def test_signal_to_noise_before_any_phase_reads_the_base_model(base):
     saved = load_file(base / "model.safetensors")
     for name, score in scores["matrix_scores"].items():
         assert score == pytest.approx(spectrum(saved[name]), rel=1e-4)
+
+
+def test_signal_to_noise_ranks_encoder_and_decoder_each_by_itself():
+    model = t5()  # three blocks and two
+    weights = {name: one.detach() for name, one in model.named_parameters()}
+    method = Freeze(select="signal_to_noise", fraction=0.5)
+    found = method.trainable(layers(model), History(base=weights), {}, Random(0))
+    moving = [name for name in found.names if name in found.numbers["matrix_scores"]]
+    for stack, part, num in (
+        ("encoder", "layer.1.DenseReluDense.wo", 3),
+        ("decoder", "layer.2.DenseReluDense.wo", 2),
+        ("decoder", "layer.1.EncDecAttention.q", 2),
+    ):
+        names = [f"{stack}.block.{index}.{part}.weight" for index in range(num)]
+        scores = {name: spectrum(weights[name].numpy()) for name in names}
+        assert [name for name in names if name in moving] == [max(scores, key=scores.__getitem__)]
 
 
 def test_signal_to_noise_of_matrices_that_are_known():

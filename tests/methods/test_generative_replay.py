@@ -83,6 +83,7 @@ def test_corpora_replace_each_other_or_share_alike():
         ({"num_documents": 0}, "num_documents: must be at least 1"),
         ({"temperature": -1.0}, "temperature: must be at least 0"),
         ({"writer": "me"}, "writer"),
+        ({"languages": ["en", "EN"]}, r"languages: 'EN' is no code .* did you mean 'en'\?"),
     ],
 )
 def test_values_that_cannot_be(options, message):

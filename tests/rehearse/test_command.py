@@ -56,6 +56,9 @@ def test_it_writes_a_file_and_says_how_varied_it_is(tmp_path, prompts, tiny_mode
         ("generative_replay", ["share=0.1"], "share: says what a recipe does with a corpus"),
         ("tree_generation", ["num_token=9"], "Did you mean 'num_tokens'"),
         ("tree_generation", ["num_tokens=9"], "a tree of .* num_tokens is 9"),
+        ("tree_generation", ["answer_tokens=60"], r"answer_tokens: must be a list; got 60"),
+        ("tree_generation", ["num_tokens=abc"], "num_tokens: must be a whole number; got 'abc'"),
+        ("tree_generation", ["shape=tall"], "shape: must be balanced, wide, .*; got 'tall'"),
         ("tree", [], "Did you mean 'tree_generation'.* Known: generative_replay, tree_generation"),
         ("freeze", [], "writes no corpus; those that do: generative_replay, tree_generation"),
     ],
@@ -149,6 +152,26 @@ def test_what_gives_an_item_away_is_left_out_and_not_counted(
     num_tokens = sum(json.loads(line)["num_tokens"] for line in left)
     assert f"few.jsonl: 8 documents, {num_tokens} tokens" in text
     assert "evaluated items: 1" in text
+
+
+def test_a_prompt_that_is_an_evaluated_item_is_left_out_with_its_answer(
+    tmp_path, tiny_model_folder, monkeypatch
+):
+    def write(pen, asked, check_stop):
+        return [Text(f"It is {key}.", 4, finished=True) for key, _ in asked]
+
+    module = import_module("retain.api.rehearse")
+    item = "Which planet of the solar system has the most moons of all?"
+    monkeypatch.setattr(ModelPen, "write", write)
+    monkeypatch.setattr(module, "_scored", lambda tasks: [item])
+    asked = tmp_path / "questions.jsonl"
+    texts = ["what is the sea?", f"Please tell me: {item.lower()}"]
+    asked.write_text("\n".join(json.dumps({"prompt": text}) for text in texts))
+    values = [f"prompts={asked}", "num_documents=2"]
+    output = tmp_path / "answers.jsonl"
+    api.rehearse(str(tiny_model_folder), "generative_replay", values, output=output, tasks=["one"])
+    [line] = map(json.loads, output.read_text("utf-8").splitlines())
+    assert line["messages"][0]["content"] == "what is the sea?"
 
 
 def test_prompts_need_no_answers(tmp_path, tiny_model_folder, monkeypatch):

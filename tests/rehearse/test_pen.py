@@ -128,6 +128,21 @@ def test_what_prompts_begin_with_alike_is_read_once(ready):
     assert 0 < alike < three
 
 
+@pytest.mark.parametrize("make", [llama, bloom])  # in the live batch, and by transformers
+def test_how_far_it_is_is_told_while_it_writes(make, monkeypatch):
+    monkeypatch.setattr("retain.rehearse.pen.TOLD_SECONDS", 0.0)
+    told = []
+    watched = pen(make())
+    watched.told = lambda num_ended, num_tokens: told.append((num_ended, num_tokens))
+    ask = Ask(writes="assistant", messages=DIALOGUE[:1], max_new_tokens=8)
+    texts = watched.write([(f"k{n}", ask) for n in range(20)], never)
+    assert told == sorted(told)
+    assert len(set(told)) > 1
+    assert told[0] == (0, 0)
+    assert 0 < told[-1][1] <= sum(one.num_tokens for one in texts)
+    assert told[-1][0] <= 20
+
+
 def test_random_text_needs_no_model(ready):
     ask = Ask(writes="random", max_new_tokens=30)
     one, other = ModelPen(Writer(None, ready.tokenizer, 512)).write([("a", ask), ("b", ask)], never)

@@ -11,7 +11,7 @@ import pytest
 from retain.errors import Interrupted
 from retain.model import cache
 from retain.rehearse import grow
-from retain.rehearse.step import LOG, run
+from retain.rehearse.step import LOG, Shown, run
 from retain.steps.step import Step
 from retain.steps.store import DamagedStepError, Store
 from tests.rehearse.growing import NO_FILTERS, Twigs
@@ -67,6 +67,25 @@ def test_a_signal_stops_it_and_it_goes_on(tmp_path, tiny_model_folder, monkeypat
     log.write_bytes(log.read_bytes() + b'{"seconds": 1000.0}\n')
     assert write(tmp_path / "b", tiny_model_folder) == whole
     assert 1000 < Store(tmp_path / "b").record(STEP)["facts"]["seconds"] < 1100
+
+
+def test_the_bar_moves_within_a_portion_and_never_turns_back():
+    seen = []
+    corpus = Twigs(name="twigs", num_tokens=100, branching=(4,))
+    shown = Shown(lambda *state: seen.append(state), corpus)
+    shown.written(0, 30)
+    shown.grown(20, 100, "tree 1", "tokens")  # a third of it was removed
+    shown.written(1, 25)
+    shown.written(2, 300)
+    assert seen == [
+        (30, 100, "", "tokens"),
+        (30, 100, "tree 1", "tokens"),
+        (45, 100, "tree 1", "tokens"),
+        (100, 100, "tree 1", "tokens"),
+    ]
+    by_line = Shown(lambda *state: seen.append(state), CORPUS)
+    by_line.written(3, 500)
+    assert seen[-1] == (3, 8, "", "documents")
 
 
 def test_a_corpus_that_was_changed_afterwards_is_not_read(tmp_path, tiny_model_folder):

@@ -6,19 +6,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from retain.data.example import Example
 from retain.errors import DataError, RecipeError, StoreError, did_you_mean
-from retain.methods import find, known, load
+from retain.methods import find, known, validate
 from retain.methods.base import Method, acts_in, option_names
 from retain.methods.given import Past
 from retain.methods.shares import OF_MIX
 from retain.pipeline.kinds import KINDS
 from retain.recipe.dotted import split
+from retain.recipe.faults import translate
 from retain.rehearse.corpus import Corpus
 from retain.steps.durable import fsync, publish
 from retain.steps.lock import locked
 
 OF_RECIPES = (*OF_MIX, "phases", "writer")
+MIN_FOR_TOPICS = 50
+"""Documents: of fewer, small words stand out as much as what is talked about."""
 
 
 def rehearse(
@@ -136,7 +141,11 @@ def _method(name: str, values: Sequence[str]) -> Method:
             raise RecipeError(f"{key}: says what a recipe does with a corpus; leave it out here")
         if key not in allowed:
             raise RecipeError(did_you_mean("key", key, allowed))
-    return load(name, options)
+    try:
+        return validate(found, options)
+    except ValidationError as error:
+        told = (f"{name}.{'.'.join(map(str, one.loc))}: {one.message}" for one in translate(error))
+        raise RecipeError("; ".join(told)) from error
 
 
 def _examples(method: Method, corpus: Corpus) -> list[Example]:
@@ -166,14 +175,17 @@ def _scored(tasks: Sequence[str]) -> list[str]:
 
 
 def _without(path: Path, scored: Sequence[str]) -> dict[str, Any]:
-    """Take lines out of a corpus that give one of these texts away; the facts of what is left."""
+    """Take lines out of a corpus that give one of these texts away; the facts of what is left.
+
+    A line does so by what the model wrote and by what it was asked: no step has looked at prompts.
+    """
     from retain.rehearse.leaks import Leaks
-    from retain.rehearse.written import facts_of_rows, write_rows, written_of
+    from retain.rehearse.written import facts_of_rows, given_of, write_rows, written_of
 
     leaks = Leaks(scored)
     with path.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    kept = [row for row in rows if not leaks.in_text(written_of(row))]
+    kept = [row for row in rows if not any(map(leaks.in_text, (written_of(row), *given_of(row))))]
     if not kept:
         raise DataError(f"all {len(rows)} documents give an item of the tasks away")
     write_rows(path, kept)
@@ -200,9 +212,8 @@ def _text(path: Path, facts: Mapping[str, Any], num_leaks: int) -> str:
         if found[name] is not None:
             lines.append(f"{found[name]:<11.3f} {what}")
     for depth, terms in found["topics"].items():
-        lines.append(
-            f"depth {depth}     {found['num_by_depth'][depth]} documents: {', '.join(terms)}"
-        )
+        listed = f": {', '.join(terms)}" if facts["num_documents"] >= MIN_FOR_TOPICS else ""
+        lines.append(f"depth {depth}     {found['num_by_depth'][depth]} documents{listed}")
     return terminal.plain("\n".join([*lines, *facts["notes"]]))
 
 

@@ -341,7 +341,7 @@ def _lowest(scores: Mapping[str, float], layers: Layers, fraction: float) -> set
         frozen.update(name for name in block.norm if name not in scores)
         for name in block.names:
             if name in scores:
-                by_kind.setdefault(_kind(name, block.index), []).append(name)
+                by_kind.setdefault(_kind(name), []).append(name)
     if not by_kind:
         raise RecipeError("freeze: signal_to_noise ranks matrices, and `modules` leaves none")
     num_moving = 0
@@ -360,13 +360,18 @@ def _lowest(scores: Mapping[str, float], layers: Layers, fraction: float) -> set
     return frozen | (biases & set(layers.names))
 
 
-def _kind(name: str, index: int) -> str:
-    """What a matrix is called in every layer.
+def _kind(name: str) -> str:
+    """What a matrix is called in every layer of its stack.
 
-    >>> _kind("model.layers.3.mlp.up_proj.weight", 3)
+    The first number of a name is the layer's in its own stack, which is not the index of the block
+    where there are an encoder and a decoder.
+
+    >>> _kind("model.layers.3.mlp.up_proj.weight")
     'model.layers.*.mlp.up_proj.weight'
+    >>> _kind("decoder.block.2.layer.0.SelfAttention.q.weight")
+    'decoder.block.*.layer.0.SelfAttention.q.weight'
     """
-    return name.replace(f".{index}.", ".*.", 1)
+    return re.sub(r"\.\d+\.", ".*.", name, count=1)
 
 
 def _matching(pattern: str, names: tuple[str, ...]) -> set[str]:

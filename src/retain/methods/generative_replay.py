@@ -15,7 +15,7 @@ from typing import Literal
 from retain.data.example import Example, last_assistant
 from retain.data.formats import PROMPTS
 from retain.errors import DataError
-from retain.measure.language import language_of
+from retain.measure.language import language_of, unknown_languages
 from retain.methods.base import Method
 from retain.methods.given import LossWeight, MixSource, Past, ShareBase, ShareOf, Source
 from retain.methods.shares import of_corpora, share_faults, weight_faults
@@ -128,6 +128,8 @@ class GenerativeReplay(Method):
         """Numbers lie where they can."""
         faults = share_faults(self.share, self.share_base)
         faults += weight_faults(self.loss_weight, self.max_token_weight)
+        if unknown := unknown_languages(self.languages):
+            faults.append(("languages", unknown))
         for name in ("num_documents", "max_new_tokens"):
             if getattr(self, name) < 1:
                 faults.append((name, f"must be at least 1; got {getattr(self, name)}"))

@@ -14,6 +14,7 @@ from random import Random
 from typing import Literal
 
 from retain.data.example import Example, Message
+from retain.measure.language import unknown_languages
 from retain.methods.base import Method
 from retain.methods.given import LossWeight, MixSource, Past, ShareBase, ShareOf
 from retain.methods.shares import of_corpora, share_faults, weight_faults
@@ -161,6 +162,8 @@ class TreeGeneration(Method):
         """Numbers lie where they can, and one whole tree fits into the budget."""
         faults = share_faults(self.share, self.share_base)
         faults += weight_faults(self.loss_weight, self.max_token_weight)
+        if unknown := unknown_languages(self.languages):
+            faults.append(("languages", unknown))
         for name in ("branching", "answer_tokens", "num_tokens", "question_tokens"):
             value = getattr(self, name)
             if any(one < 1 for one in (value if isinstance(value, tuple) else (value,))):
@@ -184,6 +187,9 @@ class TreeGeneration(Method):
         return faults or list(self._size_faults())
 
     def _size_faults(self) -> Iterator[tuple[str, str]]:
+        if self.branching and self.shape in ("wide", "flat"):
+            text = f"says how trees branch, and so does shape: {self.shape}; give one of them"
+            yield "branching", text
         branching = self.branching or SMALLEST.get(self.shape, (1,))
         num_nodes, most = self._largest(branching)
         if most > self.num_tokens:

@@ -9,6 +9,7 @@ addresses of pages.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ GOING_ON = (
 It is not part of what is learnt, and an answer is written without it, as training reads it."""
 NEXT_TURNS = ("\n\nUser:", "\n\nAssistant:", "\n\nSystem:", "\nUser:", "\nAssistant:")
 """Where a turn of a transcript ends: another begins."""
+TOLD_SECONDS = 0.5  # between two words on how far the writing is
+
+
+def _silent(num_ended: int, num_tokens: int) -> None:
+    """Writing that nobody watches."""
 
 
 @dataclass
@@ -52,11 +58,13 @@ class ModelPen:
         writer: Writes tokens.
         loaded: The model, to embed texts with.
         seed: Of the fallback's noise; the live batch draws from each text's key.
+        told: Told while it writes how many texts of the call have ended, and the tokens of all.
     """
 
     writer: Writer
     loaded: Loaded | None = None
     seed: int = 0
+    told: Callable[[int, int], None] = _silent
 
     def __post_init__(self) -> None:
         self.tokenizer = self.writer.tokenizer
@@ -80,6 +88,7 @@ class ModelPen:
         ends = self._ends(ask)
         writings = [Writing(self.tokens(one), one.max_new_tokens, ends, key) for key, one in asked]
         longest = max(len(one.prompt) + one.limit for one in writings)
+        check_stop = self._telling(writings, check_stop)
         if reason := self.writer.why_not_live(longest):
             self.writer.say(f"texts written by transformers.generate because {reason}")
             size = 1 if self.writer.alone_if(longest) else BATCH_SIZE
@@ -89,6 +98,23 @@ class ModelPen:
             sampling = Sampling(temperature=ask.temperature, top_p=ask.top_p)
             self.writer.live(writings, sampling, check_stop)
         return [self._text(one, ask, ends) for one in writings]
+
+    def _telling(
+        self, writings: Sequence[Writing], check_stop: Callable[[], None]
+    ) -> Callable[[], None]:
+        """The check that every step makes, saying now and then how far the writing is."""
+        last = monotonic()
+
+        def check() -> None:
+            nonlocal last
+            check_stop()
+            if monotonic() - last < TOLD_SECONDS:
+                return
+            last = monotonic()
+            num_ended = sum(bool(one.written) and one.is_over for one in writings)
+            self.told(num_ended, sum(len(one.written) for one in writings))
+
+        return check
 
     def num_read(self, asks: Sequence[Ask]) -> int:
         """Tokens of the prompts; what some begin with alike, once.

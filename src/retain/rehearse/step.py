@@ -109,12 +109,46 @@ class Writing:
         writer = Writer(loaded.model, loaded.tokenizer, length, loaded.autocast)
         pen = ModelPen(writer, loaded)
         grower = Grower(self.corpus, self.examples, pen, self.seed, self.log)
-        grower.progress = self.progress or grower.progress
+        if self.progress is not None:
+            shown = Shown(self.progress, self.corpus)
+            grower.progress, pen.told = shown.grown, shown.written
         grower.stop = self.stop or grower.stop
         grown = grower.grow()
         rows = [document.row(model=self.model, seed=self.seed) for document in grown.documents]
         write_rows(path, rows)
         return facts_of(grown, rows) | {"notes": [*grown.notes, *writer.notes]}
+
+
+@dataclass
+class Shown:
+    """Progress that moves while a portion is written, and never turns back.
+
+    Attributes:
+        progress: Told done, total, text, unit.
+        corpus: What is written.
+    """
+
+    progress: Progress
+    corpus: Corpus
+    _before: float = 0.0
+    _most: float = 0.0
+    _text: str = ""
+
+    def grown(self, done: float, total: float, text: str, unit: str) -> None:
+        """What the grower says after each portion."""
+        self._before, self._text = done, text
+        self._show(done)
+
+    def written(self, num_ended: int, num_tokens: int) -> None:
+        """What the pen says within one: as if all of it were kept."""
+        by_line = self.corpus.num_tokens is None
+        self._show(self._before + (num_ended if by_line else num_tokens))
+
+    def _show(self, done: float) -> None:
+        total = self.corpus.full_size
+        self._most = max(self._most, min(done, total))
+        unit = "documents" if self.corpus.num_tokens is None else "tokens"
+        self.progress(self._most, total, self._text, unit)
 
 
 def facts_of(grown: Grown, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from retain.data.leak import normalise
-from retain.errors import ModelError
+from retain.errors import ModelError, RecipeError
+from retain.measure.language import unknown_languages
 from retain.rehearse.filters import Filters, Reason, Sieve
 from retain.rehearse.log import Log, Text
 
@@ -31,6 +32,10 @@ class PairFilters:
     max_length_ratio: float = 3.0
     languages: tuple[str, ...] = ()
     near_duplicates: float | None = 0.9
+
+    def __post_init__(self) -> None:
+        if unknown := unknown_languages(self.languages):
+            raise RecipeError(f"languages: {unknown}")
 
 
 @dataclass

@@ -16,6 +16,11 @@ def written_of(row: Mapping[str, Any]) -> str:
     return "\n".join(message["content"] for message in messages) or str(row.get("text", ""))
 
 
+def given_of(row: Mapping[str, Any]) -> list[str]:
+    """The messages of a line that the model was given."""
+    return [message["content"] for message in row.get("messages", [])[: row["num_given"]]]
+
+
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """A corpus as a file, a document a line."""
     with path.open("w", encoding="utf-8") as stream:
