@@ -174,6 +174,13 @@ def test_a_prompt_that_is_an_evaluated_item_is_left_out_with_its_answer(
     assert line["messages"][0]["content"] == "what is the sea?"
 
 
+def test_a_file_of_lines_is_of_one_kind(tmp_path, tiny_model_folder):
+    asked = tmp_path / "both.jsonl"
+    asked.write_text('{"prompt": "what is the sea?"}\n{"text": "the cat sat on the mat"}\n')
+    with pytest.raises(RetainError, match=r"of 2 prompts 1 are texts .* one call each"):
+        called(tiny_model_folder, asked, tmp_path / "x.jsonl")
+
+
 def test_prompts_need_no_answers(tmp_path, tiny_model_folder, monkeypatch):
     def write(pen, asked, check_stop):
         return [Text(f"It is {key}.", 4, finished=True) for key, _ in asked]

@@ -48,8 +48,8 @@ def rehearse(
         seed: Of all that is drawn.
 
     Raises:
-        RetainError: If a value cannot be, the file exists, another process writes it, or the model
-            writes nothing usable.
+        RetainError: If a value cannot be, prompts are of two kinds, the file exists, another
+            process writes it, or the model writes nothing usable.
         Interrupted: After a signal; the same call goes on.
     """
     from retain import terminal
@@ -158,12 +158,20 @@ def _examples(method: Method, corpus: Corpus) -> list[Example]:
             f"{method.name} asks about the data of a recipe ({', '.join(missing)}); outside one, "
             "give it prompts of its own: prompts=FILE"
         )
-    return [
+    examples = [
         example
         for role in corpus.data
         for source in own[role]
         for example in load_source(source.model_dump(exclude_none=True)).examples
     ]
+    num_texts = sum(one.text is not None for one in examples)
+    if 0 < num_texts < len(examples):
+        raise DataError(
+            f"{method.name}: of {len(examples)} prompts {num_texts} are texts to go on with and "
+            "the others dialogues; a file of lines has `messages` or `text`, so give the two kinds "
+            "one call each"
+        )
+    return examples
 
 
 def _scored(tasks: Sequence[str]) -> list[str]:

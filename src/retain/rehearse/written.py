@@ -16,6 +16,15 @@ def written_of(row: Mapping[str, Any]) -> str:
     return "\n".join(message["content"] for message in messages) or str(row.get("text", ""))
 
 
+def added_of(row: Mapping[str, Any]) -> str:
+    """What a line adds to those before it: of a whole dialogue, what follows the known answers."""
+    messages = row.get("messages", [])
+    known = [place for place, one in enumerate(messages) if one.get("train") is False]
+    if not known:
+        return written_of(row)
+    return "\n".join(message["content"] for message in messages[known[-1] + 1 :])
+
+
 def given_of(row: Mapping[str, Any]) -> list[str]:
     """The messages of a line that the model was given."""
     return [message["content"] for message in row.get("messages", [])[: row["num_given"]]]
@@ -34,5 +43,5 @@ def facts_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "num_documents": len(rows),
         "num_tokens": sum(row["num_tokens"] for row in rows),
         "by_depth": {str(depth): depths.count(depth) for depth in sorted(set(depths))},
-        "diversity": report([written_of(row) for row in rows], depths),
+        "diversity": report([added_of(row) for row in rows], depths),
     }
