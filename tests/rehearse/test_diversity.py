@@ -96,5 +96,5 @@ def test_what_is_said_everywhere_is_no_topic():
     texts = [f"{said[n % 2]} and {n}" for n in range(60)]
     topics = report(texts, [1 + n % 2 for n in range(60)])["topics"]
     assert topics == {1: [], 2: []}  # half of all texts say so
-    few = [*texts, *["kettles whistle at noon"] * 5]
-    assert report(few, [1] * 60 + [2] * 5)["topics"][2] == ["at", "kettles", "noon", "whistle"]
+    few = [*texts, *["kettles whistle at noon 123456"] * 3]
+    assert report(few, [1] * 60 + [2] * 3)["topics"][2] == ["kettles", "whistle"]

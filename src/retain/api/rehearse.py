@@ -22,8 +22,8 @@ from retain.steps.durable import fsync, publish
 from retain.steps.lock import locked
 
 OF_RECIPES = (*OF_MIX, "phases", "writer")
-MIN_FOR_TOPICS = 50
-"""Documents: of fewer, small words stand out as much as what is talked about."""
+MIN_FOR_TOPICS = 20
+"""Documents: of fewer, every word stands out."""
 
 
 def rehearse(

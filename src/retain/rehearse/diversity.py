@@ -19,8 +19,10 @@ from retain.measure.words import words
 NUM_SAMPLED = 100
 """Texts that self-BLEU is taken of, each against all the others: a second's work."""
 NUM_TERMS = 8
-COMMON = 0.1
-"""Part of the texts that a word of no topic is in, such as "the"."""
+COMMON = 0.05
+"""Part of the texts that a word of no topic is in, such as "would"."""
+MIN_LETTERS = 5
+"""Shorter words are mostly of no topic, in alphabets and in Indic scripts alike."""
 
 
 def report(
@@ -46,9 +48,9 @@ def report(
     Raises:
         ValueError: If there are not as many depths as texts.
 
-    >>> found = report(["a red fox", "a blue bird"], [1, 2])
+    >>> found = report(["a hungry fox", "a singing blackbird"], [1, 2])
     >>> found["distinct_1"], found["num_by_depth"], found["topics"][2]
-    (0.8333333333333334, {1: 1, 2: 1}, ['bird', 'blue', 'a'])
+    (0.8333333333333334, {1: 1, 2: 1}, ['blackbird', 'singing'])
     """
     texts_words = [words(text) for text in texts]
     sampled = _sample(len(texts), seed)
@@ -145,9 +147,9 @@ def topics_by_depth(
     """The words that stand out at each depth.
 
     By ``number of the depth's texts with the word * log((1 + all texts) / all texts with it)``:
-    what many texts there say and few texts everywhere. Numbers are no topics, and in no language
-    is what over a tenth of all texts say (of few texts: more than two). Ties are in the
-    order of the alphabet.
+    what many texts there say and few texts everywhere. Numbers are no topics, nor are words of
+    under `MIN_LETTERS`, nor what over a twentieth of all texts say (of few texts: more than two).
+    Ties are in the order of the alphabet.
 
     Returns:
         Depth to at most ``num_terms`` words, best first, in the order of the depths.
@@ -158,15 +160,17 @@ def topics_by_depth(
     Source: tf-idf with a depth as the document (Spärck Jones, "A statistical interpretation of term
     specificity and its application in retrieval", 1972).
 
-    >>> topics_by_depth([["a", "fox"], ["a", "fox"], ["a", "bird"]], [1, 1, 2], num_terms=1)
-    {1: ['fox'], 2: ['bird']}
+    >>> topics_by_depth([["foxes", "bark"], ["foxes", "hunt"], ["birds"]], [1, 1, 2])
+    {1: ['foxes'], 2: ['birds']}
     """
     found_in = Counter(word for found in texts_words for word in set(found))
     most = max(2, COMMON * len(texts_words))
     by_depth: dict[int, Counter[str]] = {depth: Counter() for depth in sorted(set(depths))}
     for found, depth in zip(texts_words, depths, strict=True):
         by_depth[depth].update(
-            word for word in set(found) if not word.isnumeric() and found_in[word] <= most
+            word
+            for word in set(found)
+            if len(word) >= MIN_LETTERS and not word.isnumeric() and found_in[word] <= most
         )
 
     def weight(word: str, num: int) -> float:
