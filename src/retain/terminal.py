@@ -162,7 +162,7 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         return
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(),
@@ -174,8 +174,8 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         shown = bars.add_task(escape(plain(title)), total=None, unit="", text="")
 
         def progress(done: float, total: float, text: str = "", unit: str = "") -> None:
-            state = {"text": escape(plain(text)), "unit": unit}
-            bars.update(shown, completed=done, total=total or None, **state)
+            said = escape(plain(text))
+            bars.update(shown, completed=done, total=total or None, unit=unit, text=said)
 
         yield progress
 

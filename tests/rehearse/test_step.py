@@ -74,13 +74,15 @@ def test_the_bar_moves_within_a_portion_and_never_turns_back():
     corpus = Twigs(name="twigs", num_tokens=100, branching=(4,))
     shown = Shown(lambda *state: seen.append(state), corpus)
     shown.written(0, 30)
-    shown.grown(20, 100, "tree 1", "tokens")  # a third of it was removed
-    shown.written(1, 25)
+    shown.grown(15, 100, "tree 1", "tokens")  # half of it was removed
+    shown.written(1, 10)
+    shown.written(1, 50)
     shown.written(2, 300)
     assert seen == [
         (30, 100, "", "tokens"),
         (30, 100, "tree 1", "tokens"),
-        (45, 100, "tree 1", "tokens"),
+        (30, 100, "tree 1", "tokens"),
+        (40, 100, "tree 1", "tokens"),
         (100, 100, "tree 1", "tokens"),
     ]
     by_line = Shown(lambda *state: seen.append(state), CORPUS)

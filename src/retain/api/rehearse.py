@@ -81,7 +81,7 @@ def rehearse(
             )
         with (
             listening(on_stop=_say_stopping, on_leave=lambda reason: None) as stop,
-            terminal.bar(f"{model} writes") as progress,
+            terminal.bar("writing") as progress,
         ):
             writing = Writing(
                 corpus=corpus,

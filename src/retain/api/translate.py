@@ -62,7 +62,7 @@ def translate_data(  # noqa: PLR0913 - each is an option of the command
     translate = translator(
         load(model), source=from_code, target=to_code, max_new_tokens=max_new_tokens
     )
-    with terminal.bar(f"{model} translates") as progress:
+    with terminal.bar("translating") as progress:
         written = translated(texts, translate, Log(begun, asked), progress)
         for place, one in enumerate(written):
             pairs.add(place, texts[place], one)

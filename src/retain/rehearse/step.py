@@ -133,16 +133,20 @@ class Shown:
     _before: float = 0.0
     _most: float = 0.0
     _text: str = ""
+    _written: float = 0.0  # in portions that are done
+    _within: float = 0.0  # in the one being written
 
     def grown(self, done: float, total: float, text: str, unit: str) -> None:
         """What the grower says after each portion."""
         self._before, self._text = done, text
+        self._written, self._within = self._written + self._within, 0.0
         self._show(done)
 
     def written(self, num_ended: int, num_tokens: int) -> None:
-        """What the pen says within one: as if all of it were kept."""
-        by_line = self.corpus.num_tokens is None
-        self._show(self._before + (num_ended if by_line else num_tokens))
+        """What the pen says within one: as large a part of it will be kept as of those before."""
+        self._within = num_ended if self.corpus.num_tokens is None else num_tokens
+        part = min(1.0, self._before / self._written) if self._written else 1.0
+        self._show(self._before + self._within * part)
 
     def _show(self, done: float) -> None:
         total = self.corpus.full_size
