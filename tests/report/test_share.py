@@ -89,8 +89,17 @@ def planted(results):
             for key, one in results.given.items()
         },
         corpora=tuple(
-            replace(one, samples=(FULL,), removed_samples=((FULL, FULL),))
+            replace(
+                one,
+                samples=(FULL,),
+                removed_samples=((FULL, FULL),),
+                likeness=(("extra-patients.jsonl", 0.5, 0.75),),
+            )
             for one in results.corpora
+        ),
+        lineage=tuple(
+            replace(one, data=(*one.data, "data/extra-patients.jsonl-0123456789abcdef"))
+            for one in results.lineage
         ),
         lost=(LostArm(arm=Arm(name="tree", description=FULL), reason=FULL),),
         judged=tuple(
@@ -129,6 +138,7 @@ def test_the_figures_are_those_of_the_whole_report(results, shared, tmp_path):
     assert "embedded:hindi-prose" in page
     assert OWN in reader.text
     assert "Answers before and after" not in page
+    assert "data/extra-0123456789abcdef" in page
     assert "answer 1 1" in page.replace("\xa0", " ")
     assert "learning_rate: 0.0002" in page
 

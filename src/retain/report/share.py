@@ -30,6 +30,9 @@ PLACES = ("model", "data", "source", "prompts", "include_path", "revision", "pas
 WORDS = re.compile(r"(?:[\w:>=<+ -]|(?<=\d)\.(?=\d)){1,40}")
 """A value of a recipe that is a word of ours: no path, no address, no sentence with a full stop."""
 
+EXTRA = re.compile(r"(\A|/)extra-.*?(-[0-9a-f]{16})?\Z", re.DOTALL)
+"""What a step is called that reads data beside the phases, after their first source."""
+
 ENVIRONMENT = (
     *("device", "precision", "threads", "sequences"),
     *("python", "retain", "torch", "transformers", "lm-eval", "numpy"),
@@ -70,7 +73,16 @@ def shareable(results: Results, is_public: Callable[[str], bool]) -> Results:
         questions={},
         answers={},
         given={key: _unnamed(one) for key, one in results.given.items()},
-        corpora=tuple(replace(one, samples=(), removed_samples=()) for one in results.corpora),
+        corpora=tuple(
+            replace(
+                one,
+                samples=(),
+                removed_samples=(),
+                likeness=tuple((_of_step(name), like, own) for name, like, own in one.likeness),
+            )
+            for one in results.corpora
+        ),
+        lineage=tuple(replace(one, data=tuple(map(_of_step, one.data))) for one in results.lineage),
         data=tuple(_data(one, shown) for one in results.data),
         environment={
             name: value for name, value in results.environment.items() if name in ENVIRONMENT
@@ -103,6 +115,15 @@ def _description(arm: Arm) -> str:
     """An arm by its methods and what was swept; what else it sets stands in the recipe."""
     swept = [f"{name} {value}" for name, value in arm.swept if isinstance(value, int | float)]
     return ", ".join((*arm.methods, *swept)) or "plain sequential fine-tuning"
+
+
+def _of_step(name: str) -> str:
+    """The name of a data step, without that of a file: data beside the phases is named by its own.
+
+    >>> _of_step("data/extra-patients.jsonl-0123456789abcdef"), _of_step("data/hindi-0123")
+    ('data/extra-0123456789abcdef', 'data/hindi-0123')
+    """
+    return EXTRA.sub(r"\1extra\2", name)
 
 
 def _unnamed(given: Given) -> Given:
