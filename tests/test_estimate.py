@@ -140,6 +140,24 @@ def test_a_choice_that_leaves_norms_alone_is_told(values):
     assert any("a-whole: nothing but norms moves" in note for note in plan.notes)
 
 
+def test_a_corpus_that_will_be_too_small_for_its_share_is_told(values):
+    few = {"method": "generative_replay", "num_documents": 2, "share": 0.5}
+    arms = {
+        "few": [few],
+        "of_new": [few | {"share_base": "new_data", "share": 0.9}],
+        "enough": [few | {"num_documents": 16}],
+        "small": [few | {"share": 0.1}],
+        "allowed": [few | {"allow_fewer": True}],
+    }
+    plan = api.plan(values | {"arms": {"none": []} | arms})
+    assert [note for note in plan.notes if "to be written" in note] == [
+        f"a-{arm}: share {share} of rehearsed:generative_replay needs some {num} examples, and 2 "
+        "are to be written, which the run would stop for: raise num_documents, or set "
+        "allow_fewer: true."
+        for arm, share, num in (("few", 0.5, 16), ("of_new", 0.9, 14))
+    ]
+
+
 def test_what_becomes_of_an_adapter_and_of_a_cache_that_cannot_be_is_told(values):
     phase = values["phases"][0]
     train = phase["train"] | {"tuning": "lora", "boundary_cache": True}

@@ -29,7 +29,7 @@ from retain.model.memory import is_out_of_memory
 from retain.model.rotary import forget_rows, rowwise_from
 
 BATCH_SIZE = 16  # of transformers.generate
-TOLERANCE = 1e-3  # of a log-probability, fp32 weights; rounding alone is 1e-4, what is wrong 0.1
+TOLERANCE = 1e-3  # of a log-probability, fp32 weights; rounding is to 2e-4, a wrong mask from 0.1
 TOLERANCE_HALF = 0.5  # 16-bit weights: of any token of the vocabulary
 MARGIN = 24  # how much longer than a window the trial's prompts are, in tokens
 TRIAL_STEPS = 3  # what the trial writes behind them

@@ -1,12 +1,15 @@
 """What a plan can know before anything is trained: models, mixes, what moves, this machine."""
 
 import json
+from collections.abc import Iterator, Mapping
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retain.estimate.choice import foreseen
 from retain.pipeline.graph import Graph, Row
 from retain.pipeline.resolve import Resolved
+from retain.rehearse.corpus import Corpus
 from retain.steps.step import Step
 from retain.steps.store import Store
 
@@ -80,6 +83,8 @@ class Known:
             text = f"{mix.name}: its tokens are counted without what writing takes of them."
             self.notes.setdefault(text)
         facts: dict[str, Any] = _read(self.open(plain, "facts.json"))
+        for text in too_few(mix, self.graph.corpora, facts, factor):
+            self.notes.setdefault(text)
         for key in ("num_examples", "num_tokens", "trained_tokens"):
             facts[key] = int(factor * facts[key])
         return facts
@@ -149,6 +154,42 @@ def without_corpora(mix: Step) -> tuple[Step, float]:
     if mix.settings["budget"] != "same_new_data":
         return plain, 1.0  # what is written takes the place of new data
     return plain, (1 + of_new) / (1 - of_mix)
+
+
+def too_few(
+    mix: Step, corpora: Mapping[Step, Corpus], facts: Mapping[str, Any], factor: float
+) -> Iterator[str]:
+    """What to say of each corpus of a mix that will have fewer documents than its share needs.
+
+    Args:
+        mix: With what a model has yet to write.
+        corpora: Of each rehearse step.
+        facts: Of the mix without that.
+        factor: How much larger the whole mix is.
+    """
+    if mix.settings["budget"] != "same_new_data":
+        return
+    new = [one for name, one in facts["sources"].items() if name.partition("/")[0] in _parts(mix)]
+    num_new = sum(one["examples"] for one in new)
+    passes = max(ceil(one["examples"] / one["different_examples"]) for one in new)
+    for source in mix.settings["sources"]:
+        step = mix.inputs.get(source["role"])
+        if step is None or step.kind != SIFT or source.get("share_of") != "examples":
+            continue
+        found = corpora[step.inputs["written"]].num_documents
+        of_new = source["share_base"] == "new_data"
+        asked = source["share"] * (num_new if of_new else factor * facts["num_examples"])
+        if found is not None and not source.get("allow_fewer") and asked > passes * found + 1:
+            yield (
+                f"{mix.name}: share {source['share']:g} of {source['role']} needs some "
+                f"{asked:.0f} examples, and {found} are to be written, which the run would stop "
+                "for: raise num_documents, or set allow_fewer: true."
+            )
+
+
+def _parts(mix: Step) -> set[str]:
+    """The roles of a mix's new data."""
+    return {part["role"] for part in mix.settings["parts"]}
 
 
 def _read(path: Path) -> Any:
