@@ -32,8 +32,8 @@ from retain.steps.step import Step
 
 QUIET_SECONDS = 2.0
 """A step that takes less is shown without its time."""
-LINE_SECONDS = 60.0
-"""Between two lines of progress where there is no terminal."""
+LINE_SECONDS, RUN_LINE_SECONDS = 60.0, 300.0
+"""Between two lines of progress where there is no terminal: of a command, and of a run's steps."""
 FILE_WIDTH = 200
 """Columns where there is no terminal: a step's name stays whole."""
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
@@ -58,7 +58,11 @@ def plain(text: str) -> str:
 
 
 class Watch:
-    """Shows each running step with a bar and the time left; a line for each that is done."""
+    """Shows each running step with a bar and the time left; a line for each that is done.
+
+    Where the output is no terminal, a line on the error stream says every five minutes how far a
+    step is.
+    """
 
     def __init__(self) -> None:
         self.console = console()
@@ -76,6 +80,7 @@ class Watch:
             disable=not self.console.is_terminal,
         )
         self._bar_of: dict[Step, TaskID] = {}
+        self._lines_of: dict[Step, Callable[..., None]] = {}
         self._reused = 0
 
     def __enter__(self) -> "Watch":
@@ -94,9 +99,13 @@ class Watch:
         """A step begins."""
         label = f"{position}/{total} {step.kind} {step.name}"
         self._bar_of[step] = self._bars.add_task(label, total=None, unit="", text="")
+        if not self.console.is_terminal:
+            self._lines_of[step] = _lines(label, RUN_LINE_SECONDS)
 
     def progress(self, step: Step, done: float, total: float, text: str, unit: str) -> None:
         """A running step moved on."""
+        if step in self._lines_of:
+            self._lines_of[step](done, total, text, unit)
         if step in self._bar_of:
             bar, shown = self._bar_of[step], escape(plain(text))
             self._bars.update(bar, completed=done, total=total or None, unit=unit, text=shown)
@@ -105,6 +114,7 @@ class Watch:
         """A step ended."""
         if step in self._bar_of:
             self._bars.remove_task(self._bar_of.pop(step))
+            self._lines_of.pop(step, None)
         if outcome == "reused":
             self._reused += 1
             return
@@ -158,7 +168,7 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
     Where the output is no terminal, a line a minute on the error stream.
     """
     if not sys.stdout.isatty():
-        yield _lines(title)
+        yield _lines(title, LINE_SECONDS)
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -180,8 +190,8 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         yield progress
 
 
-def _lines(title: str) -> Callable[..., None]:
-    """What ``bar`` yields where nobody sees a bar."""
+def _lines(title: str, seconds: float) -> Callable[..., None]:
+    """Progress where nobody sees a bar: a line on the error stream, so many seconds apart."""
     began = told = monotonic()
     first: float | None = None
 
@@ -189,7 +199,7 @@ def _lines(title: str) -> Callable[..., None]:
         nonlocal told, first
         first = done if first is None else first
         now = monotonic()
-        if now - told < LINE_SECONDS:
+        if now - told < seconds:
             return
         told = now
         of = f" of {total:,.0f}" if total else ""

@@ -61,6 +61,25 @@ def test_where_there_is_no_terminal_progress_is_a_line_a_minute(monkeypatch, cap
     ]
 
 
+def test_a_step_of_a_run_says_how_far_it_is_every_five_minutes(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(terminal, "monotonic", lambda: now[0])
+    step = toy("long")
+    with terminal.Watch() as watch:
+        watch.start(step, 1, 2)
+        for seconds, done in ((0, 0), (120, 1), (301, 3), (400, 4), (602, 6)):
+            now[0] = seconds
+            watch.progress(step, done, 12, "loss 2.5", "steps")
+        watch.done(step, "finished", 700.0)
+        watch.progress(step, 12, 12, "", "steps")
+    out, err = capsys.readouterr()
+    assert "700.0 s" in out
+    assert err.splitlines() == [
+        "1/2 toy long: 3 of 12 steps, loss 2.5, 15 min left",
+        "1/2 toy long: 6 of 12 steps, loss 2.5, 10 min left",
+    ]
+
+
 def test_a_size_that_is_not_known_is_not_told(monkeypatch, capsys):
     monkeypatch.setattr(terminal, "LINE_SECONDS", 0.0)
     with terminal.bar("reading") as progress:

@@ -126,7 +126,7 @@ def test_the_same_seed_writes_the_same_and_another_seed_another():
         ({"temperature": 0.0}, "temperature: must be above 0, or every question is the same"),
         ({"answer_temperature": -1.0}, "answer_temperature: must be at least 0"),
         ({"answer_tokens": []}, "answer_tokens: must have a number"),
-        ({"branching": [2, 0]}, "branching: must be at least 1"),
+        ({"branching": [2, 0]}, r"branching: must be at least 1; got \[2, 0\]"),
         ({"branching": [2, 2], "shape": "flat"}, "branching: says .* and so does shape: flat"),
         ({"languages": ["english"]}, "languages: 'english' is no code"),
         ({"corpora": "accumulate"}, "corpora: the base model writes the same in every phase"),

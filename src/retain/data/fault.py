@@ -77,7 +77,8 @@ def summary(faults: list[Fault], source: str) -> str:
     """The text of the error that lists the faults of a source."""
     more = " (the first ones)" if len(faults) >= MAX_FAULTS else ""
     lines = "\n".join(f"  {fault}" for fault in faults)
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return (
-        f"{source}: {len(faults)} faults{more}:\n{lines}\n"
+        f"{source}: {count}{more}:\n{lines}\n"
         f"Repair the source; `retain data check {source}` lists every fault."
     )

@@ -166,8 +166,10 @@ class TreeGeneration(Method):
             faults.append(("languages", unknown))
         for name in ("branching", "answer_tokens", "num_tokens", "question_tokens"):
             value = getattr(self, name)
-            if any(one < 1 for one in (value if isinstance(value, tuple) else (value,))):
-                faults.append((name, f"must be at least 1; got {value}"))
+            listed = list(value) if isinstance(value, tuple) else [value]
+            if any(one < 1 for one in listed):
+                got = listed if isinstance(value, tuple) else value
+                faults.append((name, f"must be at least 1; got {got}"))
         if not self.answer_tokens:
             faults.append(("answer_tokens", "must have a number for the first level"))
         if not 0 < self.temperature < float("inf"):
