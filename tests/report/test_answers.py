@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -124,3 +125,14 @@ def test_seeds_are_counted_together():
     assert len([line for line in medicine.lines if line.arm]) == 4
     rows = [one for one in analysis.measures if one.measure == "commonest_answer_share"]
     assert {one.seed for one in rows} == {0, 1, None}
+
+
+def test_the_verdict_says_that_the_arm_to_ship_has_collapsed(results):
+    (before,) = analyse(results, choose_arms(results)).verdicts
+    assert before.arm == "low_rate"
+    assert "collapsed" not in before.breaks
+    run = collapsed(results, "low_rate", 0.9)
+    (verdict,) = analyse(run, choose_arms(run)).verdicts
+    assert re.search(
+        r"Its answers to medicine have collapsed: subject 3 9\d\xa0%\.", verdict.breaks
+    )

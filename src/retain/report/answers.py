@@ -7,13 +7,9 @@ them to nearly everything, and its accuracy is that answer's share of the items.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import isnan, log
+from math import isnan
 
-import numpy as np
-
-from retain.measure.item_scores import ItemFigures, Names, sampled_scores
-from retain.measure.statistics import generator
-from retain.report.given import Given
+from retain.report.given import Given, Sampled
 from retain.report.measured import (
     COMMONEST,
     RIGHT_ANSWER,
@@ -29,42 +25,10 @@ from retain.report.text import ends, number, one_line, signed, task_name
 MOST_NAMED = 3
 """Answers told by name; the others are told together."""
 
-Sampled = dict[Checkpoint, tuple[Floats, Floats]]
-"""Of each checkpoint, sampled: bits per byte of the right answer, share of the commonest one."""
 
-
-def sampled_answers(book: ScoreBook) -> dict[TaskKey, Sampled]:
-    """Both figures of every checkpoint of each task with choices, all under the same draws."""
-    found = {}
-    for key in book.tasks:
-        given = book.given_of(key)
-        items = book.items_of(key)
-        known = {
-            where: one
-            for where, one in given.items()
-            if where in items and len(items[where].hashes) == len(one.right)
-        }
-        if known:
-            found[key] = _sampled(key, known, next(iter(items.values())).groups)
-    return found
-
-
-def _sampled(key: TaskKey, given: dict[Checkpoint, Given], sources: Names) -> Sampled:
-    rows = []
-    for one in given.values():
-        rows.append(ItemFigures(one.nats / log(2), one.num_bytes))
-        taken = Counter(one.taken.tolist())
-        commonest = min(taken, key=lambda answer: (-taken[answer], answer))
-        rows.append(ItemFigures((one.taken == commonest).astype(np.float64)))
-    drawn = sampled_scores(rows, generator("items", *key), clusters_I=sources)
-    return {where: (drawn[2 * n], drawn[2 * n + 1]) for n, where in enumerate(given)}
-
-
-def answer_measures(
-    book: ScoreBook, arm: str, seed: int, all_answers: dict[TaskKey, Sampled]
-) -> Iterator[Measured]:
+def answer_measures(book: ScoreBook, arm: str, seed: int) -> Iterator[Measured]:
     """Log-probability of the right answer and share of the commonest, phase by phase."""
-    for key, sampled in all_answers.items():
+    for key, sampled in book.answers.items():
         base = Checkpoint(book.variant.name, arm, seed, 0)
         missing = (MISSING, MISSING)
         for phase in range(book.num_phases + 1):
@@ -116,6 +80,7 @@ def is_collapse(commonest_N: Floats, right_share: float) -> bool:
     Its share must lie, with its whole interval, above the middle between 1 and the share that the
     commonest right answer has.
 
+    >>> import numpy as np
     >>> is_collapse(np.full(41, 0.9), 0.5), is_collapse(np.full(41, 0.7), 0.5)
     (True, False)
     """
@@ -134,9 +99,20 @@ def answer_tables(book: ScoreBook) -> list[AnswerTable]:
             num_items=book.tasks[key].num_items,
             lines=tuple(_lines(book, key, sampled)),
         )
-        for key, sampled in sampled_answers(book).items()
+        for key, sampled in book.answers.items()
         if book.is_shown(key)
     ]
+
+
+def collapses(book: ScoreBook, arm: str) -> list[str]:
+    """A sentence for each shown task to which an arm gives nearly always one answer in the end."""
+    told = []
+    for table in answer_tables(book):
+        for line in table.lines:
+            if line.is_collapsed and line.arm is not None and line.arm.name == arm:
+                answer = line.given.partition(", ")[0]
+                told.append(f"Its answers to {table.task} have collapsed: {answer}.")
+    return told
 
 
 def _lines(book: ScoreBook, key: TaskKey, sampled: Sampled) -> Iterator[AnswerLine]:

@@ -1,19 +1,27 @@
 """Which answers a checkpoint gave to items with choices, as its evaluation keeps them.
 
-Shapes: I = `report` items, in the order of their hashes.
+Shapes: I = `report` items, in the order of their hashes; N = the figure itself and its resamples.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retain.report.scores import TaskKey
+from retain.measure.item_scores import Floats, ItemFigures, Names, sampled_scores
+from retain.measure.statistics import generator
+from retain.report.scores import Checkpoint, TaskKey
+
+Sampled = dict[Checkpoint, tuple[Floats, Floats]]
+"""Of each checkpoint, the figures and their resamples, (N,): bits per byte of the right answer, at
+most 0, and the share of items that get the answer given most often."""
 
 COLUMNS = (
     *("item", "role", "num_fewshot", "prediction", "target"),
@@ -41,6 +49,12 @@ class Given:
     nats: NDArray[np.float64]
     num_bytes: NDArray[np.float64]
 
+    @property
+    def commonest(self) -> int:
+        """The answer given most often; of several the first."""
+        taken: Counter[int] = Counter(self.taken.tolist())
+        return min(taken, key=lambda answer: (-taken[answer], answer))
+
     def name(self, answer: int) -> str:
         """What an answer is called.
 
@@ -49,6 +63,22 @@ class Given:
         'choice 1'
         """
         return self.names[answer] if self.names else f"choice {answer + 1}"
+
+
+def sampled_given(key: TaskKey, given: Mapping[Checkpoint, Given], sources: Names) -> Sampled:
+    """Both figures of every checkpoint of a task, all under the draws of its scores.
+
+    Args:
+        key: The task.
+        given: Of each checkpoint; all of the same items.
+        sources: The source item of each item.
+    """
+    rows = []
+    for one in given.values():
+        rows.append(ItemFigures(one.nats / log(2), one.num_bytes))
+        rows.append(ItemFigures((one.taken == one.commonest).astype(np.float64)))
+    drawn = sampled_scores(rows, generator("items", *key), clusters_I=sources)
+    return {where: (drawn[2 * n], drawn[2 * n + 1]) for n, where in enumerate(given)}
 
 
 @cache

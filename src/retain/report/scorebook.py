@@ -30,7 +30,7 @@ from retain.measure.statistics import (
     over_seeds,
     percentile_interval,
 )
-from retain.report.given import Given
+from retain.report.given import Given, Sampled, sampled_given
 from retain.report.results import Arm, Results
 from retain.report.scores import (
     BASE_PHASE,
@@ -265,6 +265,21 @@ class ScoreBook:
     def given_of(self, key: TaskKey) -> dict[Checkpoint, Given]:
         """Which answers every checkpoint gave to a task with choices; {} for any other task."""
         return {where.checkpoint: one for where, one in self._given.items() if where.task == key}
+
+    @cached_property
+    def answers(self) -> dict[TaskKey, Sampled]:
+        """What the answers of every checkpoint to each task with choices come to, resampled."""
+        found = {}
+        for key in self.tasks:
+            items = self.items_of(key)
+            known = {
+                where: one
+                for where, one in self.given_of(key).items()
+                if where in items and len(items[where].hashes) == len(one.right)
+            }
+            if known:
+                found[key] = sampled_given(key, known, next(iter(items.values())).groups)
+        return found
 
     def main_key(self, task: str, num_fewshot: int | None = None) -> TaskKey | None:
         """The task's main metric at this many shots, if it was scored.

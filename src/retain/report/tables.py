@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from retain.measure.statistics import Interval, seed_spread
-from retain.report.answers import answer_measures, sampled_answers
+from retain.report.answers import answer_measures
 from retain.report.comparisons import Comparison, compare
 from retain.report.flips import task_flips
 from retain.report.group_measures import group_measures, phase_measures
@@ -106,7 +106,7 @@ def measure_rows(book: ScoreBook, arms: Collection[str] = ()) -> list[MeasureRow
     """
     rows: list[MeasureRow] = []
     all_flips = {key: task_flips(book, key) for key in book.tasks}
-    all_sweeps, all_answers = sweeps(book), sampled_answers(book)
+    all_sweeps = sweeps(book)
     for arm in book.arms:
         if arms and arm.name not in arms:
             continue
@@ -114,7 +114,7 @@ def measure_rows(book: ScoreBook, arms: Collection[str] = ()) -> list[MeasureRow
             [
                 *arm_measures(book, arm.name, seed, all_flips),
                 *shot_measures(book, arm.name, seed, all_sweeps),
-                *answer_measures(book, arm.name, seed, all_answers),
+                *answer_measures(book, arm.name, seed),
             ]
             for seed in book.seeds
         ]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from retain.measure.statistics import FEW_CLUSTERS, Interval
 from retain.model.auto_class import auto_class
+from retain.report.answers import collapses
 from retain.report.choice import Choice, Rule, new_task, standing, unranked
 from retain.report.gates import FailedGate
 from retain.report.results import Results
@@ -345,6 +346,7 @@ def _breaks_sentence(book: ScoreBook, arm: str) -> str:
         sentence = f"It breaks nothing that these items can show: {told}."
     else:
         sentence = "What it breaks is not known."
+    sentence = " ".join([sentence, *collapses(book, arm)])
     unknown = [_without(book, move.key) for move in found if not move.interval.known]
     if unknown:
         sentence += f" No interval for {listed(unknown)}."
