@@ -311,6 +311,19 @@ def test_what_is_scored_and_trained_later_leaves_no_trace_in_what_is_written(val
     assert steps(before, "sift") != steps(after, "sift")
 
 
+def test_another_engine_writes_another_corpus_and_changes_nothing_else(values, monkeypatch):
+    values = with_arms(values, answers=[ANSWERS])
+    before = graph(values)
+    with pytest.raises(RetainError, match=r"rehearse.engine: vllm needs"):
+        graph(values, "rehearse.engine=vllm")
+    monkeypatch.setattr("retain.decode.vllm_engine.check_engine", lambda: None)
+    after = graph(values, "rehearse.engine=vllm")
+    ([here], [there]) = steps(before, "rehearse"), steps(after, "rehearse")
+    assert there.settings == {**here.settings, "engine": "vllm"}
+    assert row(before, "none", 2).train == row(after, "none", 2).train
+    assert row(before, "answers", 2).mix != row(after, "answers", 2).mix
+
+
 def test_the_base_model_may_write_and_prompts_may_come_from_a_file(values, tmp_path):
     prompts = str(tmp_path / "old.jsonl")
     base = [{**ANSWERS, "prompts": prompts, "writer": "base"}]

@@ -20,6 +20,7 @@ from retain.recipe import (
     Phase,
     Recipe,
     Recovery,
+    Rehearse,
     Train,
     expand,
     read_recipe,
@@ -43,6 +44,7 @@ PARTS: Mapping[str, type[BaseModel]] = {
     "past": DeclaredPast,
     "choose": Choose,
     "fail_if": Gate,
+    "rehearse": Rehearse,
     "keep": Keep,
 }
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -68,6 +68,18 @@ def test_what_cannot_be_is_said(method, values, message, tmp_path, tiny_model_fo
         api.rehearse(str(tiny_model_folder), method, values, output=tmp_path / "x.jsonl")
 
 
+def test_an_engine_that_is_not_known_or_not_here_is_said(tmp_path, tiny_model_folder, monkeypatch):
+    def write(engine):
+        output = tmp_path / "x.jsonl"
+        api.rehearse(str(tiny_model_folder), "tree_generation", output=output, engine=engine)
+
+    with pytest.raises(RetainError, match="Did you mean 'vllm'"):
+        write("vlm")
+    monkeypatch.setattr("retain.decode.vllm_engine.find_spec", lambda name: None)
+    with pytest.raises(RetainError, match="vllm needs vLLM"):
+        write("vllm")
+
+
 def test_a_file_that_is_there_is_not_written_over(tmp_path, tiny_model_folder):
     (tmp_path / "x.jsonl").write_text("mine")
     with pytest.raises(RetainError, match="exists already"):

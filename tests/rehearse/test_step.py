@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from retain.decode import vllm_engine
+from retain.decode.writer import Writer
 from retain.errors import Interrupted
 from retain.model import cache
 from retain.rehearse import grow
@@ -51,6 +55,32 @@ def test_the_portions_do_not_show_in_the_corpus(tmp_path, tiny_model_folder, mon
     whole = write(tmp_path / "a", tiny_model_folder)
     monkeypatch.setattr(grow, "PORTION", 3)
     assert write(tmp_path / "b", tiny_model_folder) == whole
+
+
+def test_the_engine_of_the_settings_writes_and_is_recorded(
+    tmp_path, tiny_model_folder, monkeypatch
+):
+    step = replace(STEP, settings={**SETTINGS, "engine": "vllm"})
+    whole = write(tmp_path / "a", tiny_model_folder)
+    monkeypatch.setattr(vllm_engine, "check_engine", lambda: None)
+    opened = []
+
+    @contextmanager
+    def stands_in(loaded, length):
+        writer = Writer(loaded.model, loaded.tokenizer, length, loaded.autocast)
+        writer.say("written by a stand-in")
+        opened.append(writer)
+        yield writer
+
+    monkeypatch.setattr(vllm_engine, "vllm_writer", stands_in)
+    with Store(tmp_path / "b").begin(step) as work:
+        run(work, model_folder=tiny_model_folder, corpus=CORPUS)
+    assert len(opened) == 1
+    assert Store(tmp_path / "b").open(step, "corpus.jsonl").read_text("utf-8") == whole
+    facts = json.loads(Store(tmp_path / "b").open(step, "facts.json").read_text())
+    assert "written by a stand-in" in facts["notes"]
+    recorded = [Store(tmp_path / name).record(one) for name, one in (("a", STEP), ("b", step))]
+    assert [one["facts"]["engine"] for one in recorded] == ["retain", "vllm"]
 
 
 def test_a_signal_stops_it_and_it_goes_on(tmp_path, tiny_model_folder, monkeypatch):

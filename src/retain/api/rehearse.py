@@ -17,7 +17,7 @@ from retain.methods.shares import OF_MIX
 from retain.pipeline.kinds import KINDS
 from retain.recipe.dotted import split
 from retain.recipe.faults import translate
-from retain.rehearse.corpus import Corpus
+from retain.rehearse.corpus import ENGINES, HERE, Corpus
 from retain.steps.durable import fsync, publish
 from retain.steps.lock import locked
 
@@ -26,7 +26,7 @@ MIN_FOR_TOPICS = 20
 """Documents: of fewer, every word stands out."""
 
 
-def rehearse(
+def rehearse(  # noqa: PLR0913 - each is an option of the command
     model: str,
     method: str,
     values: Sequence[str] = (),
@@ -34,6 +34,7 @@ def rehearse(
     output: str | Path,
     tasks: Sequence[str] = (),
     seed: int = 0,
+    engine: str = HERE,
 ) -> str:
     """Have a model write a corpus as a method asks for it; what came of it, as text.
 
@@ -46,6 +47,7 @@ def rehearse(
         output: The file, JSON lines.
         tasks: What gives an item of these tasks away is left out.
         seed: Of all that is drawn.
+        engine: What writes: ``retain``, or ``vllm`` on a GPU.
 
     Raises:
         RetainError: If a value cannot be, prompts are of two kinds, the file exists, another
@@ -59,6 +61,7 @@ def rehearse(
     from retain.rehearse.log import Log, is_of_another
     from retain.rehearse.step import Writing
 
+    _check_engine(engine)
     path = Path(output)
     if path.exists():
         raise StoreError(f"{path} exists already; name another file with --output")
@@ -73,6 +76,8 @@ def rehearse(
         precision = resolve("auto")
         asked = [made.spec_of_corpus(), KINDS["rehearse"].version, sha256, seed, precision]
         asked.append([example.id for example in examples])
+        if engine != HERE:
+            asked.append(engine)
         if is_of_another(begun, asked):
             raise StoreError(
                 f"{begun}: holds what was written so far by another model, with another seed, "
@@ -92,6 +97,7 @@ def rehearse(
                 log=Log(begun, asked),
                 progress=progress,
                 stop=stop,
+                engine=engine,
             )
             partial = path.with_name(f"{path.name}.partial")
             facts = writing.write(folder(model), partial)
@@ -103,6 +109,15 @@ def rehearse(
         publish(partial, path)
         begun.unlink(missing_ok=True)
     return _text(path, facts, num_leaks)
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise RecipeError(did_you_mean("engine", engine, list(ENGINES)))
+    if engine != HERE:
+        from retain.decode.vllm_engine import check_engine
+
+        check_engine()
 
 
 @contextmanager

@@ -191,7 +191,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
-def rehearse(
+def rehearse(  # noqa: PLR0913 - each is an option of the command
     model: Annotated[str, typer.Argument(help="Who writes: a folder, a hub id or embedded:NAME.")],
     values: Annotated[
         list[str] | None,
@@ -207,12 +207,21 @@ def rehearse(
         str, typer.Option(help="Leave out what gives an item of these tasks away.")
     ] = "",
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    engine: Annotated[
+        str, typer.Option(help="What writes: retain, or vllm on a GPU (retain[vllm]).")
+    ] = "retain",
 ) -> None:
     """Have MODEL write a corpus of what it knows, and say how varied it is."""
     from retain import api
 
     text = api.rehearse(
-        model, method, values or (), output=output, tasks=words_of(tasks), seed=seed
+        model,
+        method,
+        values or (),
+        output=output,
+        tasks=words_of(tasks),
+        seed=seed,
+        engine=engine,
     )
     typer.echo(text)
 

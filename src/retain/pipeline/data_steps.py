@@ -13,7 +13,7 @@ from retain.methods.given import MixSource, Past, Source
 from retain.pipeline.collector import Collector
 from retain.pipeline.corpora import Corpora
 from retain.recipe import Cell, CellPhase, Train, data_of
-from retain.rehearse.corpus import Corpus
+from retain.rehearse.corpus import HERE, Corpus
 from retain.steps.step import Step
 
 NEW = "new"
@@ -122,6 +122,8 @@ class DataSteps:
             }
             if "model" not in inputs:
                 settings |= self.all.of_base(cell)
+            if cell.recipe.rehearse.engine != HERE:
+                settings["engine"] = cell.recipe.rehearse.engine
             name = f"{corpus.name}-{planned.name if inputs else 'base'}"
             written = self.all.add("rehearse", name, settings, inputs=inputs, files=files)
             if self.corpora.setdefault(written, corpus) != corpus:

@@ -17,6 +17,7 @@ from retain.pipeline.encoders import check_encoders
 from retain.pipeline.together import check_together
 from retain.recipe import Cell, Recipe, data_of, expand
 from retain.recipe.faults import FaultyRecipeError
+from retain.rehearse.corpus import HERE
 from retain.train.tracker import check_tracker
 
 
@@ -110,6 +111,10 @@ def resolve(recipe: Recipe) -> Resolved:
     faults.tell()
     check_encoders(cells)
     check_together(cells)
+    if recipe.rehearse.engine != HERE:
+        from retain.decode.vllm_engine import check_engine
+
+        check_engine()
     for report_to in {phase.train.report_to for cell in cells for phase in cell.phases}:
         check_tracker(report_to)
     return Resolved(recipe, cells, models, tasks, precisions, scored, files, judge)

@@ -9,7 +9,17 @@ from retain.recipe.cells import Cell, CellPart, CellPhase, expand
 from retain.recipe.faults import FaultyRecipeError
 from retain.recipe.init import InitFacts, init_recipe
 from retain.recipe.judge import Judge
-from retain.recipe.model import Choose, Evaluate, Gate, HeldOut, Keep, OwnTest, Phase, Recipe
+from retain.recipe.model import (
+    Choose,
+    Evaluate,
+    Gate,
+    HeldOut,
+    Keep,
+    OwnTest,
+    Phase,
+    Recipe,
+    Rehearse,
+)
 from retain.recipe.read import about, load_recipe, read_recipe, shipped
 from retain.recipe.recovery import Recovery, data_of
 from retain.recipe.schema import schema, schema_text
@@ -32,6 +42,7 @@ __all__ = [
     "Phase",
     "Recipe",
     "Recovery",
+    "Rehearse",
     "Train",
     "about",
     "data_of",

@@ -174,6 +174,13 @@ class Evaluate(Part):
                 yield from self.groups.get(task, (task,))
 
 
+class Rehearse(Part):
+    """How a model writes what methods rehearse."""
+
+    engine: Literal["retain", "vllm"] = "retain"
+    """What writes: `retain` itself, or `vllm` on a GPU, whose sampled texts are other ones."""
+
+
 class Choose(Part):
     """How the verdict picks the arm to ship, on `select` items."""
 
@@ -244,6 +251,8 @@ class Recipe(Part):
     """Every arm is run once a seed."""
     budget: Budget = "same_new_data"
     """What every arm gets alike: the new examples, the trained tokens in all, or all computing."""
+    rehearse: Rehearse = Field(default_factory=Rehearse)
+    """How a model writes what methods rehearse."""
     choose: Choose = Field(default_factory=Choose)
     """How the verdict picks an arm."""
     fail_if: tuple[Gate, ...] = ()

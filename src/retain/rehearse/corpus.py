@@ -17,6 +17,9 @@ from retain.rehearse.filters import Filters
 Writes = Literal["user", "assistant", "text", "random"]
 """A turn of a dialogue; the rest of a text; tokens drawn at random, which need no model."""
 CutOff = Literal["trim", "drop"]
+HERE = "retain"
+"""The engine that writes where none is named: the model in memory."""
+ENGINES = (HERE, "vllm")
 Path = tuple[int, ...]
 
 

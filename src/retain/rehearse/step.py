@@ -6,7 +6,8 @@ Output: ``corpus.jsonl``, a document with its origin a line; ``facts.json``.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -17,8 +18,9 @@ from retain.data.step import TRAIN, read_examples
 from retain.decode.writer import Writer
 from retain.model import cache
 from retain.model.length import model_length
+from retain.model.load import Loaded
 from retain.model.threads import first_threads
-from retain.rehearse.corpus import Corpus
+from retain.rehearse.corpus import HERE, Corpus
 from retain.rehearse.grow import Grower, Grown, Progress
 from retain.rehearse.log import Log
 from retain.rehearse.pen import ModelPen
@@ -45,6 +47,7 @@ def run(work: Work, *, model_folder: Path, corpus: Corpus) -> None:
         Interrupted: On a signal; the same step goes on later.
     """
     settings, started = work.step.settings, monotonic()
+    engine = str(settings.get("engine", HERE))
     roles = [role for role in work.step.inputs if role != MODEL]
     examples = [one for role in roles for one in read_examples(work.input(role, TRAIN))]
     before = work.step.inputs.get(MODEL)
@@ -60,6 +63,7 @@ def run(work: Work, *, model_folder: Path, corpus: Corpus) -> None:
         log=log,
         progress=work.progress,
         stop=work.stop,
+        engine=engine,
     )
     with first_threads(work.partial) as threads:
         facts = writing.write(model_folder, work.output / CORPUS)
@@ -73,6 +77,7 @@ def run(work: Work, *, model_folder: Path, corpus: Corpus) -> None:
         documents=facts["num_documents"],
         tokens=facts["num_tokens"],
         tokens_written=facts["tokens_written"],
+        engine=engine,
     )
 
 
@@ -90,6 +95,7 @@ class Writing:
         log: What was written before.
         progress: Told done, total, text, unit.
         stop: True ends with ``Interrupted``.
+        engine: What writes: ``retain``, or ``vllm``.
     """
 
     corpus: Corpus
@@ -101,22 +107,36 @@ class Writing:
     log: Log = field(default_factory=lambda: Log(None))
     progress: Progress | None = None
     stop: Callable[[], bool] | None = None
+    engine: str = HERE
 
     def write(self, model_folder: Path, path: Path) -> dict[str, Any]:
         """Write the corpus to a file; returns what can be said of it."""
         loaded = cache.get(model_folder, precision=self.precision, quantisation=self.quantisation)
-        length = model_length(loaded.model, loaded.tokenizer)
-        writer = Writer(loaded.model, loaded.tokenizer, length, loaded.autocast)
-        pen = ModelPen(writer, loaded)
-        grower = Grower(self.corpus, self.examples, pen, self.seed, self.log)
-        if self.progress is not None:
-            shown = Shown(self.progress, self.corpus)
-            grower.progress, pen.told = shown.grown, shown.written
-        grower.stop = self.stop or grower.stop
-        grown = grower.grow()
+        with _writer(loaded, self.engine) as writer:
+            pen = ModelPen(writer, loaded)
+            grower = Grower(self.corpus, self.examples, pen, self.seed, self.log)
+            if self.progress is not None:
+                shown = Shown(self.progress, self.corpus)
+                grower.progress, pen.told = shown.grown, shown.written
+            grower.stop = self.stop or grower.stop
+            grown = grower.grow()
         rows = [document.row(model=self.model, seed=self.seed) for document in grown.documents]
         write_rows(path, rows)
         return facts_of(grown, rows) | {"notes": [*grown.notes, *writer.notes]}
+
+
+@contextmanager
+def _writer(loaded: Loaded, engine: str) -> Iterator[Writer]:
+    """What writes with a model."""
+    length = model_length(loaded.model, loaded.tokenizer)
+    if engine == HERE:
+        yield Writer(loaded.model, loaded.tokenizer, length, loaded.autocast)
+        return
+    from retain.decode.vllm_engine import check_engine, vllm_writer
+
+    check_engine()
+    with vllm_writer(loaded, length) as writer:
+        yield writer
 
 
 @dataclass
