@@ -67,6 +67,7 @@ class Freeze(Method):
     """
 
     name = "freeze"
+    VERSION = 2  # 2: matrices of an encoder and of a decoder are ranked apart
     needs_past = True
     chooses_trainable = True
 
