@@ -24,6 +24,7 @@ from retain.estimate import Needs, make_plan
 from retain.execute import Quiet, ordered
 from retain.execute.worker import Assignment
 from retain.model.memory import free_bytes
+from retain.model.threads import threads
 from retain.pipeline.runners import Runners
 from retain.steps import Store, read_journal
 from retain.steps.packed import pack, unpack
@@ -36,7 +37,6 @@ WRITES = {"method": "tree_generation", "num_tokens": 1200, "languages": ["ne"]} 
 @pytest.fixture
 def values(tmp_path, tiny_model_folder, monkeypatch):
     monkeypatch.setenv("RETAIN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     for name in ("old", "new"):
         rows = [{"text": f"{name} {number} and five words more"} for number in range(60)]
@@ -55,6 +55,14 @@ def values(tmp_path, tiny_model_folder, monkeypatch):
             "lora": {"train": {"tuning": "lora", "lora_r": 2}},
         },
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    """Bytes are equal at equal threads: a worker has its part of the cores, or what this says."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with threads(1):
+        yield
 
 
 def carried_out(values, **where):
