@@ -8,7 +8,16 @@ from hashlib import sha256
 
 import pytest
 
-from retain.embedded import Member, Package, fetch, join_members, read_deb, read_entry, read_member
+from retain.embedded import (
+    Member,
+    Package,
+    fetch,
+    join_members,
+    read_deb,
+    read_entry,
+    read_member,
+    source_archive,
+)
 from retain.embedded.debian import _record
 from retain.embedded.table import TABLE
 from retain.errors import EmbeddedError
@@ -117,3 +126,66 @@ def test_a_deb_with_too_much_in_it_is_refused(deb, monkeypatch):
     monkeypatch.setattr("retain.embedded.archive.MAX_MEMBER_BYTES", 3)
     with pytest.raises(EmbeddedError, match="larger than the 3 bytes"):
         read_deb(deb, "./usr/*/ne/*.mo")
+
+
+# ---------------------------------------------------------------- source archives
+
+
+@pytest.fixture
+def sdist(tmp_path, monkeypatch):
+    """A source archive in an index that is a folder, and its row of the table."""
+    folder = tmp_path / "simple" / "tiny"
+    folder.mkdir(parents=True)
+    path = folder / "tiny-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in {"tiny-1.0/setup.py": b"raise SystemExit", "tiny-1.0/a": b"A" * 9,
+                              "tiny-1.0/b": b"B"}.items():  # fmt: skip
+            item = tarfile.TarInfo(name)
+            item.size = len(content)
+            archive.addfile(item, io.BytesIO(content))
+    (folder / "index.html").write_text('<a href="tiny-1.0.tar.gz#sha256=0">tiny-1.0.tar.gz</a>')
+    content = path.read_bytes()
+    monkeypatch.setattr(source_archive, "_page", lambda index, name: f"{index}/{name}/index.html")
+    monkeypatch.setenv("PIP_INDEX_URL", folder.parent.as_uri())
+    digest = sha256(content).hexdigest()
+    return Package("tiny", "1.0", "pypi", path.name, digest, "MIT", len(content))
+
+
+def test_files_of_a_source_archive_are_kept_apart_and_nothing_of_it_is_run(sdist, cache):
+    seen = []
+    assert read_member(sdist, "tiny-1.0/b", progress=lambda *told: seen.append(told)) == b"B"
+    assert seen[-1] == (sdist.size_bytes, sdist.size_bytes, "tiny 1.0")
+    [kept] = (cache / "packages").glob("named-in-*.zip")
+    (cache / "packages" / sdist.file).unlink()
+    assert read_member(sdist, "tiny-1.0/b") == b"B", "the archive is not read again"
+    kept.write_bytes(kept.read_bytes()[:50])
+    assert read_member(sdist, "tiny-1.0/b") == b"B", "what a kill left is made again"
+    with pytest.raises(EmbeddedError, match=r"tiny 1\.0: no file tiny-1\.0/c in .*tiny-1"):
+        read_member(sdist, "tiny-1.0/c")
+
+
+def test_a_source_archive_that_is_cut_is_an_error(sdist, cache):
+    path = fetch(sdist)
+    content = path.read_bytes()[:100]
+    path.write_bytes(content)
+    cut = replace(sdist, sha256=sha256(content).hexdigest(), size_bytes=len(content))
+    with pytest.raises(EmbeddedError, match=r"tiny 1\.0: its archive does not read"):
+        read_member(cut, "tiny-1.0/b")
+
+
+def test_an_index_without_the_file_and_one_that_is_not_there(sdist, monkeypatch, tmp_path):
+    other = replace(sdist, file="tiny-2.0.tar.gz", version="2.0")
+    with pytest.raises(EmbeddedError, match=r"tiny 2\.0: .* does not offer tiny-2\.0\.tar\.gz"):
+        fetch(other)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://user:secret@127.0.0.1:9/simple")
+    with pytest.raises(EmbeddedError, match=r"127\.0\.0\.1 is not reached") as caught:
+        fetch(sdist)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_index_is_pips(monkeypatch):
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    assert source_archive.index_url() == source_archive.PYPI
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror/simple")
+    assert source_archive.index_url() == "https://mirror/simple"

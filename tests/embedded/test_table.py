@@ -19,7 +19,8 @@ PACKAGES = list(dict.fromkeys(p for entry in TABLE.values() for p in entry.packa
 def test_a_pypi_package_is_pinned_by_hash_and_size(package):
     assert re.fullmatch(r"[0-9a-f]{64}", package.sha256)
     assert package.size_bytes > 10_000
-    assert package.file.endswith(f"-{package.version}-py3-none-any.whl")
+    endings = (f"-{package.version}-py3-none-any.whl", f"-{package.version}.tar.gz")
+    assert package.file.endswith(endings)
     assert package.licence
 
 
@@ -90,7 +91,7 @@ def rendered() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in describe():
-        if str(row["name"]).startswith("udhr-"):
+        if str(row["name"]).startswith(("udhr-", "multiemo-")):
             continue
         size = f"{int(row['size_bytes']) / 1e6:.1f} MB"
         count = f"{row['num_rows']:,}" if row["num_rows"] else ""
@@ -103,8 +104,9 @@ def rendered() -> str:
 def test_the_docs_list_every_name_as_it_is():
     text = DOCS.read_text("utf-8")
     assert rendered() in text, f"put this into {DOCS.name}:\n{rendered()}"
-    listed = set(re.findall(r"`(udhr-[a-z]+)`", text))
-    assert listed == {name for name in TABLE if name.startswith("udhr-")}
+    listed = set(re.findall(r"`(udhr-[a-z]+|multiemo-[a-z]+)`", text))
+    listed |= {f"{name}-test" for name in listed if name.startswith("multiemo-")}
+    assert listed == {name for name in TABLE if name.startswith(("udhr-", "multiemo-"))}
     for package in PACKAGES:
         assert package.sha256 in text
     for entry in TABLE.values():

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
+from retain.data import big_bench
 from retain.data.interface import SHAPES, definitions
 from retain.data.passages import passages, samples
 from retain.embedded import (
@@ -314,6 +315,7 @@ def _crows_pairs(entry: Entry, files: Files) -> Iterator[Row]:
 
 
 READERS: dict[str, Callable[[Entry, Files], Iterator[Row]]] = {
+    **big_bench.READERS,
     "asdiv": _asdiv,
     "boolq": _boolq,
     "catalogues": _catalogues,

@@ -34,8 +34,10 @@ class Example:
         is_completion: Prompt and completion were given as strings, so that a tokenizer without a
             chat template joins them exactly as they are.
         parallel: The same in another language, where the source has pairs and that was asked.
-        id: 32 hex digits of the sha256 of the content: of all the above but source, label, item
-            and parallel. Equal content has equal id, wherever it stands.
+        canary: A benchmark's mark that tells crawlers to leave its text out of training corpora;
+            it stays with the example in every file.
+        id: 32 hex digits of the sha256 of the content: of all the above but source, label, item,
+            parallel and canary. Equal content has equal id, wherever it stands.
     """
 
     source: str
@@ -48,6 +50,7 @@ class Example:
     item: str = ""
     is_completion: bool = False
     parallel: "Example | None" = None
+    canary: str | None = None
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +94,7 @@ class Example:
             "label": self.label,
             "is_completion": self.is_completion or None,
             "parallel": None if self.parallel is None else self.parallel.to_json(),
+            "canary": self.canary,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -110,6 +114,7 @@ class Example:
             item=values.get("item", ""),
             is_completion=values.get("is_completion", False),
             parallel=None if parallel is None else cls.from_json(parallel),
+            canary=values.get("canary"),
         )
 
 

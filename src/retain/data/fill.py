@@ -8,7 +8,7 @@ from retain.data.fault import BadRow
 
 Template = Mapping[str, str | Sequence[str]]
 COLUMN = re.compile(r"\{([^{}]*)\}")
-KEPT = ("item", "split", "label", "license", "licence")
+KEPT = ("item", "split", "label", "license", "licence", "canary")
 """Columns that stay as they are unless the template says them anew."""
 
 
@@ -21,7 +21,7 @@ def fill(template: Template, values: Mapping[str, Any], item_column: str) -> dic
     Args:
         template: New column to text with ``{column}`` in it, or to a list of such texts.
         values: The row.
-        item_column: Kept too, as are ``item``, ``split``, ``label`` and ``license``.
+        item_column: Kept too, as are ``item``, ``split``, ``label``, ``license`` and ``canary``.
 
     Raises:
         BadRow: If a column is not there, or is no text where a text is needed.

@@ -13,7 +13,7 @@ choices        ``question`` + ``choices`` + ``answer`` (index, letter or text), 
 asking side alone (``prompt``, ``instruction``, ``question``, or ``messages`` that end with the
 user's). Nothing of it can be trained on.
 
-Every row may also have ``item``, ``split``, ``label`` and ``license``; other columns are left
+Every row may also have ``item``, ``split``, ``label``, ``license`` and ``canary``; others are left
 alone.
 """
 
@@ -123,6 +123,7 @@ def convert(values: Values, format: str, source: str, item_column: str = "item")
         source=source,
         item="" if item is None else str(item),
         label=None if label is None else str(label),
+        canary=None if values.get("canary") is None else str(values["canary"]),
         **fields,
     )
 

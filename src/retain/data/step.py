@@ -62,6 +62,9 @@ def run(work: Work, sources: Sequence[str | Named] | None = None) -> None:
     facts = _facts(parted, dict(zip(names, zip(specs, loaded, strict=True), strict=True)))
     facts["counts"]["repeated_across_sources"] = num_repeated
     facts["notes"] += _held_out_note(held_out, parted)
+    if marked := _canary_notes(names, parted.train):
+        facts["notes"] += marked
+        work.note(notes=marked)  # printed with the run's results
     (work.output / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1))
     work.progress(len(specs), len(specs), "", "sources")
     work.note(examples=len(parted.train), held_out=len(parted.held_out))
@@ -170,6 +173,17 @@ def _held_out_note(held_out: Mapping[str, Any] | None, parted: Split) -> list[st
     if asked is None or asked == len(parted.held_out):
         return []
     return [f"{asked} examples were to be held out; whole items give {len(parted.held_out)}"]
+
+
+def _canary_notes(names: Sequence[str], train: Iterable[Example]) -> list[str]:
+    """What is to be known before a benchmark's text is trained on."""
+    marked = {example.source for example in train if example.canary}
+    return [
+        f"{name}: is of a benchmark that asks to be in no training corpus. Its canary stays in the "
+        "files made of it; scores of that benchmark mean nothing for the trained model"
+        for name in names
+        if name in marked
+    ]
 
 
 def _label_counts(examples: Sequence[Example]) -> dict[str, int]:

@@ -1,15 +1,22 @@
-"""Read single files out of package archives: named in the table, never unpacked, never imported."""
+"""Read single files out of package archives: named in the table, never installed or imported.
+
+A wheel is read as it is. Of a source archive, which can only be read from its beginning, the files
+that the table names are first put into an archive of their own in the cache.
+"""
 
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
+from retain.embedded.cache import cache_dir, settle
 from retain.embedded.entry import Entry, Member, Package
 from retain.embedded.fetch import Progress, fetch
+from retain.embedded.table import TABLE
 from retain.errors import EmbeddedError
 
 CHUNK_BYTES = 1 << 20
@@ -106,10 +113,51 @@ def _content(archive: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
     return stream.read()
 
 
+def named_files(
+    package: Package, names: Iterable[str], *, progress: Progress | None = None
+) -> Path:
+    """A zip archive in the cache of these files of a source archive, made by one pass through it.
+
+    Raises:
+        EmbeddedError: If the package cannot be had or read, or a file is not in it.
+    """
+    wanted = sorted(set(names))
+    listed = sha256("\n".join((package.sha256, *wanted)).encode()).hexdigest()[:16]
+    target = cache_dir() / "packages" / f"named-in-{package.file}-{listed}.zip"
+
+    def make(folder: Path) -> Path:
+        path = fetch(package, progress=progress)
+        made, left = folder / target.name, set(wanted)
+        with (
+            tarfile.open(path, "r|gz") as archive,
+            zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as kept,
+        ):
+            for item in archive:
+                if item.isfile() and item.name in left:
+                    _refuse_above(MAX_MEMBER_BYTES, item.size, f"{package.label}: {item.name}")
+                    kept.writestr(item.name, _content(archive, item))
+                    left.discard(item.name)
+                    if not left:
+                        break
+        if left:
+            raise EmbeddedError(f"{package.label}: no file {min(left)} in {path}")
+        return made
+
+    try:
+        return settle(target, good=lambda: zipfile.is_zipfile(target), make=make)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise EmbeddedError(f"{package.label}: its archive does not read: {error}") from error
+
+
 def _pieces(
     package: Package, member: str, limit: int, progress: Progress | None
 ) -> Iterator[bytes]:
-    path = fetch(package, progress=progress)
+    if package.file.endswith(".tar.gz"):
+        named = {one.path for entry in TABLE.values() for one in entry.members
+                 if one.package == package}  # fmt: skip
+        path = named_files(package, {member, *named}, progress=progress)
+    else:
+        path = fetch(package, progress=progress)
     try:
         with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
             total = 0

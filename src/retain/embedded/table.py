@@ -1,5 +1,6 @@
 """The one table of embedded models and data: name, package, file inside, hash, licence, reader."""
 
+from retain.embedded.big_bench import BIG_BENCH_DATA
 from retain.embedded.entry import Entry, Member, Package
 from retain.embedded.languages import LANGUAGES
 from retain.embedded.packages import (
@@ -347,7 +348,8 @@ _DATA = (
 )
 
 TABLE: dict[str, Entry] = {
-    entry.name: entry for entry in (*_MODELS, *_DATA, *(_udhr(stem) for stem in LANGUAGES))
+    entry.name: entry
+    for entry in (*_MODELS, *_DATA, *BIG_BENCH_DATA, *(_udhr(stem) for stem in LANGUAGES))
 }
 """Every name that ``embedded:`` knows."""
 
