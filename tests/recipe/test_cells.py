@@ -143,6 +143,74 @@ def test_variants_change_model_order_and_values():
     assert by_name["turned"].phases[0].train.max_steps == 5
 
 
+def test_a_variant_may_leave_phases_out():
+    arms = {"none": [], "replay": [REPLAY], "joint": ["joint"]}
+    variants = {"both": {}, "one": {"order": ["hindi"], "arms": ["none"]}}
+    found = {(cell.variant, cell.arm): cell for cell in expand(read(arms=arms, variants=variants))}
+    assert list(found) == [("both", "none"), ("both", "replay"), ("both", "joint"), ("one", "none")]
+    [phase] = found["one", "none"].phases
+    assert (phase.name, phase.index) == ("hindi", 1)
+    assert found["one", "none"].recipe.task_names()[0] == "phase:hindi"
+    assert "phase:medicine" not in found["one", "none"].recipe.task_names()
+    assert list(found["one", "none"].recipe.arms) == list(arms)
+
+
+def test_an_arm_that_a_variant_leaves_out_need_not_fit_it():
+    arms = {"none": [], "freeze": [FREEZE | {"phases": ["medicine"]}]}
+    variants = {"both": {}, "one": {"order": ["hindi"], "arms": ["none"]}}
+    assert len(expand(read(arms=arms, variants=variants))) == 3
+    tuned = {"phases.hindi.train.tuning": "lora", "phases.hindi.train.learning_rate": 1e-4}
+    arms = {"none": [], "freeze": [FREEZE]}
+    assert expand(read(arms=arms, variants={"tuned": tuned | {"arms": ["none"]}}))
+    with pytest.raises(FaultyRecipeError, match="freeze says which weights move"):
+        read(arms=arms, variants={"tuned": tuned})
+
+
+def test_a_value_of_a_phase_that_a_variant_leaves_out_is_not_swept_there():
+    variants = {"both": {}, "one": {"order": ["hindi"]}}
+    sweep = {"phases.medicine.train.learning_rate": [1e-4, 2e-4]}
+    found = expand(read(variants=variants, sweep=sweep))
+    names = [(cell.variant, cell.arm) for cell in found]
+    assert names == [("both", "none@1e-4"), ("both", "none@2e-4"), ("one", "none")]
+
+
+def test_values_of_a_variant_are_judged_together():
+    with pytest.raises(FaultyRecipeError, match=r"v\.phases\.hindi\.train\.max_steps: ") as one:
+        read_recipe(raw(phases=_warm(5), variants={"v": {"phases.hindi.train.max_steps": 4}}))
+    assert "warmup_steps: must be at most max_steps, 4; got 5" in str(one.value)
+    apart = {"phases.hindi.train.max_steps": 4, "phases.hindi.train.warmup_steps": 3}
+    assert expand(read(phases=_warm(5), variants={"v": apart}))
+    late = {"phases.hindi.train.max_steps": 3, "phases.hindi.train.warmup_steps": 4}
+    with pytest.raises(FaultyRecipeError, match=r"variants\.v: phases\.hindi\.train") as both:
+        read(phases=_warm(2), variants={"v": late})
+    assert "must be at most max_steps, 3; got 4" in str(both.value)
+
+
+def _warm(steps):
+    phases = deepcopy(BASE["phases"])
+    phases[1]["train"]["warmup_steps"] = steps
+    return phases
+
+
+@given(data=st.data())
+def test_cells_of_variants_are_what_each_names(data):
+    some = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True)
+    variants = {}
+    for name in data.draw(st.lists(st.sampled_from("xyz"), min_size=1, unique=True)):
+        keys = data.draw(st.sets(st.sampled_from(["order", "arms"])))
+        variants[name] = {key: data.draw(some) for key in sorted(keys)}
+    arms = {name: {"train": {"max_steps": place}} for place, name in enumerate("abc", start=1)}
+    phases = [THIRD | {"name": name} for name in "abc"]
+    found = expand(read(phases=phases, arms=arms, variants=variants))
+    for name, changes in variants.items():
+        here = [cell for cell in found if cell.variant == name]
+        run = changes.get("arms", list("abc"))
+        assert [cell.arm for cell in here] == [arm for arm in "abc" if arm in run]
+        for cell in here:
+            assert [phase.name for phase in cell.phases] == changes.get("order", list("abc"))
+            assert [phase.index for phase in cell.phases] == [*range(1, len(cell.phases) + 1)]
+
+
 def test_values_that_are_wrong_only_together_are_named():
     sweep = {
         "phases.hindi.train.warmup_steps": [1, 30],

@@ -337,13 +337,41 @@ def test_replay_in_a_first_phase_with_a_declared_past_is_fine():
             {"variants": {"v": {"order": ["hindi", "x"]}}},
             "variants.v.order: unknown phase 'x'. Known: medicine, hindi",
         ),
-        (
-            {"variants": {"v": {"order": ["hindi"]}}},
-            "variants.v.order: leaves out medicine; must name every phase once",
-        ),
+        ({"variants": {"v": {"order": []}}}, "variants.v.order: must be a list of phases; got []"),
         ({"name": "abc\n"}, "name: must be 1 to 64 of the characters"),
         ({"variants": {"v": {"order": "hindi"}}}, "variants.v.order: must be a list of phases"),
-        ({"variants": {"v": {"order": ["hindi", "hindi"]}}}, "variants.v.order: names a phase"),
+        ({"variants": {"v": {"order": ["hindi", "hindi"]}}}, "variants.v.order: names phase 'h"),
+        ({"variants": {"v": {"order": [["hindi"]]}}}, "variants.v.order: unknown phase '['hindi']"),
+        ({"variants": {"v": {"arms": "none"}}}, "variants.v.arms: must be a list of arms; got 'no"),
+        ({"variants": {"v": {"arms": []}}}, "variants.v.arms: must be a list of arms; got []"),
+        ({"variants": {"v": {"arms": ["none", "none"]}}}, "variants.v.arms: names arm 'none' tw"),
+        (
+            {"variants": {"v": {"arms": ["nonne"]}}},
+            "variants.v.arms: unknown arm 'nonne'. Did you mean 'none'? Known: none",
+        ),
+        (
+            {
+                "variants": {"v": {"order": ["hindi"]}},
+                "arms": {"a": [FREEZE | {"phases": ["medicine"]}]},
+            },
+            "variants.v.order: without phase medicine: arms.a.freeze.phases: unknown phase 'medici",
+        ),
+        (
+            {"variants": {"v": {"order": ["hindi"]}}, "evaluate": {"tasks": ["phase:medicine"]}},
+            "variants.v.order: without phase medicine: evaluate.tasks.phase:medicine: unknown task",
+        ),
+        (
+            {"variants": {"v": {"order": ["hindi"], "phases.medicine.train.max_steps": 3}}},
+            "variants.v: 'phases.medicine.train.max_steps': unknown phase 'medicine'. Known: hindi",
+        ),
+        (
+            {
+                "variants": {"v": {"arms": ["none"]}},
+                "arms": {"none": [], "low": {"train": {"learning_rate": 1e-5}}},
+                "fail_if": [{"measure": "learnt", "below": 0, "arms": ["none", "low"]}],
+            },
+            "fail_if.0.arms.low: no variant runs arm 'low'",
+        ),
         ({"variants": {"v": {"seeds": [1]}}}, "variants.v.seeds: a variant changes model"),
         (
             {"variants": {"v": {"phases.hindi.train.max_step": 1}}},

@@ -70,6 +70,16 @@ def test_it_says_what_the_model_is_made_from_and_names_no_path(scores):
     assert "from_pretrained" in card
 
 
+def test_a_variant_has_its_own_model_order_and_data(scores):
+    variants = {
+        "default": {"model": "org/other", "order": ["hindi"], "phases.hindi.data": "/tmp/own.jsonl"}
+    }
+    pointer = POINTER | {"phase_index": 1}
+    card = scored_card(README, RESOLVED | {"variants": variants}, pointer, scores)
+    assert "1. the base model, `org/other`\n2. phase `hindi`: pretrain on `own.jsonl`\n\n" in card
+    assert "medicine" not in card.partition("## Made from")[2].partition("## Scores")[0]
+
+
 def test_each_score_stands_beside_the_base_models(scores):
     card = scored_card(README, RESOLVED, POINTER, scores)
     (line,) = [line for line in card.splitlines() if line.startswith("| piqa | ")]

@@ -110,8 +110,10 @@ def test_a_phase_of_one_step_is_drawn():
 def test_curves_are_shared_or_one_per_arm(results):
     first = [curve for curve in results.curves if curve.checkpoint.phase_index == 1]
     second = [curve for curve in results.curves if curve.checkpoint.phase_index == 2]
-    assert [line.name for line in curve_lines(first, ARMS)] == ["all arms"]
-    assert [line.name for line in curve_lines(second, ARMS)] == [arm.name for arm in ARMS]
+    assert [line.name for line in curve_lines(first, list(enumerate(ARMS)))] == ["all arms"]
+    assert [line.name for line in curve_lines(second, list(enumerate(ARMS)))] == [
+        arm.name for arm in ARMS
+    ]
 
 
 @given(st.integers(1, 3000))
@@ -122,7 +124,7 @@ def test_smoothing_keeps_the_mean_and_few_points(num_steps):
         steps=range(num_steps),
         losses=[3.0] * num_steps,
     )
-    (line,) = curve_lines([curve], [Arm(name="none")])
+    (line,) = curve_lines([curve], [(0, Arm(name="none"))])
     assert 1 <= len(line.steps) <= 160
     assert set(line.losses) == {3.0}
 

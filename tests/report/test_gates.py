@@ -102,3 +102,14 @@ def test_with_several_seeds_the_mean_counts():
 def test_a_gate_that_cannot_be_read_is_refused(measured, gate, said):
     with pytest.raises(RecipeError, match=said):
         failed_gates([gate], *measured)
+
+
+def test_an_arm_that_a_variant_leaves_out_is_passed_over(results):
+    variant = replace(results.variants[0], arms=("replay", "freeze"))
+    book = ScoreBook(replace(results, variants=(variant,)).of_role("report"), "default")
+    whole = ScoreBook(results.of_role("report"), "default")
+    gate = ENGLISH | {"below": -0.13, "arms": ["none", "freeze"]}
+    failed = failed_gates([gate], [book, whole], measure_rows(whole))
+    assert [one.arm for one in failed] == ["freeze", "none", "freeze"]
+    with pytest.raises(RecipeError, match="unknown arm 'none'"):
+        failed_gates([gate], [book], measure_rows(book))

@@ -46,7 +46,8 @@ def test_a_corpus_is_paid_once_by_each_arm_that_reads_it_and_choices_when_they_a
 def test_unlike_numbers_of_trials_are_told():
     def cells(**arms):
         made = [
-            SimpleNamespace(base_arm=arm, arm=f"{arm}@{n}") for arm, num in arms.items()
+            SimpleNamespace(variant="default", base_arm=arm, arm=f"{arm}@{n}")
+            for arm, num in arms.items()
             for n in range(num)
         ]  # fmt: skip
         return SimpleNamespace(cells=made)

@@ -145,3 +145,12 @@ def test_the_table_and_the_file(results, other):
     assert lines[0].startswith("variant,arm,task,metric,num_fewshot,value,other,difference,ci_low")
     assert len(lines) == 1 + len(found.rows)
     assert all(key.checkpoint for key in results.items if isinstance(key, ItemKey))
+
+
+def test_a_variant_is_compared_by_the_arms_that_it_has_in_both(results):
+    fewer = replace(results, variants=(replace(results.variants[0], arms=("replay", "freeze")),))
+    found = compare_runs(side(results), side(fewer, "second"))
+    assert {row.arm for row in found.rows} == {"base", "replay", "freeze"}
+    assert len(found.rows) == 5 * 3
+    [told] = found.refused
+    assert told == "Arms of first alone in variant default: none, low_rate."

@@ -150,3 +150,10 @@ def test_a_stop_of_joint_is_a_reference_too(results):
     stopped = with_inside(made, arm="joint")
     assert choose_arms(stopped)[0].arm != "joint@50%"
     assert TaskKey("embedded_piqa", "acc", 0) in {row.key for row in with_stops(stopped).scores}
+
+
+def test_a_variant_has_the_stops_of_its_own_arms(results):
+    inside = with_inside(results)
+    variant = replace(inside.variants[0], arms=("none", "freeze"))
+    [found] = with_stops(replace(inside, variants=(variant,))).variants
+    assert found.arms == ("none", "freeze", "none@50%", "freeze@50%")

@@ -1,6 +1,6 @@
 """What a recipe comes to: every variant, arm and seed, each phase with what acts in it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -9,7 +9,7 @@ from retain.errors import RecipeError
 from retain.methods.base import Method
 from retain.recipe.acting import active, plan
 from retain.recipe.arm import Arm, Budget
-from retain.recipe.derive import apply
+from retain.recipe.derive import apply, arms_run, owner
 from retain.recipe.faults import FaultyRecipeError
 from retain.recipe.model import Phase, Recipe
 from retain.recipe.train import Train
@@ -92,8 +92,10 @@ def expand(recipe: Recipe) -> tuple[Cell, ...]:
 
 def _cells(recipe: Recipe) -> Iterator[Cell]:
     for variant, changes in (recipe.variants or {ONLY_VARIANT: {}}).items():
-        for name, arm_swept in product(recipe.arms, _grid(recipe)):
-            swept = tuple(one for one in arm_swept if _concerns(one[0], name, recipe))
+        run = arms_run({"arms": recipe.arms}, changes)
+        taught = changes.get("order", recipe.phase_names)
+        for name, arm_swept in product(run, _grid(recipe)):
+            swept = tuple(one for one in arm_swept if _concerns(one[0], name, taught, recipe))
             if swept != arm_swept and arm_swept != _first_with(recipe, swept):
                 continue
             varied = _changed(recipe, changes | dict(swept), variant)
@@ -136,13 +138,11 @@ def _grid(recipe: Recipe) -> list[Swept]:
     return [tuple(zip(keys, values, strict=True)) for values in product(*recipe.sweep.values())]
 
 
-def _concerns(key: str, arm: str, recipe: Recipe) -> bool:
-    """Whether a swept value changes this arm: ``arms.X.…`` changes only X."""
-    if not key.startswith("arms."):
-        return True
-    inner = key.removeprefix("arms.")
-    owners = [name for name in recipe.arms if inner.startswith(f"{name}.")]
-    return arm == max(owners, key=len, default="")
+def _concerns(key: str, arm: str, taught: Collection[str], recipe: Recipe) -> bool:
+    """Whether a swept value changes this arm: ``arms.X.…`` only X, ``phases.Y.…`` who learns Y."""
+    if key.startswith("arms."):
+        return arm == owner(key, recipe.arms)
+    return owner(key, recipe.phase_names) in taught
 
 
 def _first_with(recipe: Recipe, swept: Swept) -> Swept:
@@ -152,7 +152,7 @@ def _first_with(recipe: Recipe, swept: Swept) -> Swept:
 
 def _changed(recipe: Recipe, changes: dict[str, Any], variant: str) -> Recipe:
     raw = apply(recipe.resolved(), changes)
-    made, faults = validate_recipe(raw)
+    made, faults = validate_recipe(raw, arms_run(raw, changes))
     if made is None or faults:
         together = ", ".join(f"{key}={value}" for key, value in changes.items())
         texts = [f"{'.'.join(map(str, fault.loc))}: {fault.message}" for fault in faults]

@@ -40,7 +40,7 @@ class Parts:
         phase_names: Every phase's name, as far as it has one, sound or not.
         phases: The phases; None unless all are sound.
         arm_names: Every arm's name, sound or not.
-        arms: The sound arms.
+        arms: The sound arms that are run.
         evaluate: None unless sound.
         gates: The sound gates by their place in the list.
         seeds: None unless sound.

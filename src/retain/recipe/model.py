@@ -260,7 +260,7 @@ class Recipe(Part):
     keep: Keep = Field(default_factory=Keep)
     """What stays on disk."""
     variants: dict[Name, dict[str, Any]] = Field(default_factory=dict)
-    """For studies: name to `model`, `revision`, `order`, or dotted `phases.…` values."""
+    """For studies: name to `model`, `revision`, `order`, `arms`, or dotted `phases.…` values."""
     sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Dotted name to values; every arm is run with each."""
 

@@ -1,6 +1,6 @@
 """Plain values to a recipe, or to every fault they have, wherever it stands."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -11,17 +11,24 @@ from retain.recipe.model import Recipe
 from retain.recipe.yaml_text import Path
 
 
-def validate_recipe(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[Fault]]:
-    """The recipe, and every fault of the parts and between them."""
+def validate_recipe(
+    raw: Mapping[str, Any], run: Collection[str] | None = None
+) -> tuple[Recipe | None, list[Fault]]:
+    """The recipe, and every fault of the parts and between them.
+
+    Args:
+        raw: Its plain values.
+        run: The arms that are run; the others need not fit the phases. None: all.
+    """
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        return None, [*translate(error, _keys_at), *cross_faults(_sound(raw))]
+        return None, [*translate(error, _keys_at), *cross_faults(_sound(raw, run))]
     parts = Parts(
         phase_names=recipe.phase_names,
         phases=recipe.phases,
         arm_names=tuple(recipe.arms),
-        arms=recipe.arms,
+        arms={name: arm for name, arm in recipe.arms.items() if run is None or name in run},
         evaluate=recipe.evaluate,
         gates=dict(enumerate(recipe.fail_if)),
         seeds=recipe.seeds,
@@ -29,7 +36,7 @@ def validate_recipe(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[Fault]]
     return recipe, cross_faults(parts)
 
 
-def _sound(raw: Mapping[str, Any]) -> Parts:
+def _sound(raw: Mapping[str, Any], run: Collection[str] | None) -> Parts:
     """The parts that are valid by themselves, of a recipe that is not."""
 
     def valid(key: str, value: Any) -> Any:
@@ -49,7 +56,11 @@ def _sound(raw: Mapping[str, Any]) -> Parts:
         phase_names=tuple(name for name in names if isinstance(name, str)),
         phases=valid("phases", listed),
         arm_names=tuple(map(str, arms or {})) or ("none",),
-        arms={name: arm[name] for name, arm in sound_arms.items() if arm},
+        arms={
+            name: arm[name]
+            for name, arm in sound_arms.items()
+            if arm and (run is None or name in run)
+        },
         evaluate=valid("evaluate", raw.get("evaluate", {})),
         gates={index: gate[0] for index, gate in sound_gates.items() if gate},
         seeds=valid("seeds", raw.get("seeds", [0])),

@@ -128,7 +128,7 @@ def _lines(book: ScoreBook, key: TaskKey, sampled: Sampled) -> Iterator[AnswerLi
     for who, phase in before:
         if line := _line(book, sampled, given, (control, phase), right_share):
             yield replace(line, who=who)
-    for place, arm in enumerate(book.arms):
+    for place, arm in book.placed:
         if line := _line(book, sampled, given, (arm.name, book.num_phases), right_share):
             yield replace(line, arm=arm, place=place)
 

@@ -63,11 +63,11 @@ def heads(analysis: Analysis, book: ScoreBook, identity: str) -> Heads | None:
     if first is None:
         return None
     last = [
-        (place, rows[arm.name, book.num_phases])
-        for place, arm in enumerate(book.arms)
+        (arm, place, rows[arm.name, book.num_phases])
+        for place, arm in book.placed
         if (arm.name, book.num_phases) in rows
     ]
-    maps = [_apart(one.content) for one in (first, *(one for _, one in last))]
+    maps = [_apart(one.content) for one in (first, *(one for _, _, one in last))]
     scale = max((abs(v) for one in maps for row in one for v in row if v is not None), default=0.0)
     before = HeadMap("Base model", maps[0], _marked(first.content), scale)
     parts = [
@@ -79,8 +79,8 @@ def heads(analysis: Analysis, book: ScoreBook, identity: str) -> Heads | None:
             counts=_counts(first),
         )
     ]
-    for place, one in last:
-        parts.append(_arm_part(book.arms[place], place, one, before, identity))
+    for arm, place, one in last:
+        parts.append(_arm_part(arm, place, one, before, identity))
     sink = [value for row in first.content["sink"] for value in row]
     return Heads(
         parts=parts,

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from retain.recipe.derive import apply
 from retain.report.text import metric_name, one_line, task_name
 
 Score = Mapping[str, str]
@@ -85,11 +86,11 @@ def _lineage(recipe: Mapping[str, Any], pointer: Mapping[str, Any]) -> Iterator[
     """Base model, then each phase up to this model's."""
     yield "## Made from"
     yield ""
-    varied = (recipe.get("variants") or {}).get(pointer["variant"], {})
-    yield f"1. the base model, `{_shown(str(varied.get('model', recipe['model'])))}`"
-    phases = recipe["phases"][: int(pointer["phase_index"])]
+    varied = apply(recipe, (recipe.get("variants") or {}).get(pointer["variant"], {}))
+    yield f"1. the base model, `{_shown(str(varied['model']))}`"
+    phases = varied["phases"][: int(pointer["phase_index"])]
     for number, phase in enumerate(phases, start=2):
-        data = ", ".join(_shown(str(one["source"])) for one in phase["data"])
+        data = ", ".join(_shown(one) for one in _sources(phase["data"]))
         objective = phase["train"]["objective"]
         yield f"{number}. phase `{_cell(phase['name'])}`: {objective} on `{data}`"
     part = STOP.search(str(pointer["arm"]))
@@ -100,6 +101,12 @@ def _lineage(recipe: Mapping[str, Any], pointer: Mapping[str, Any]) -> Iterator[
         f"{pointer['seed']}{stopped}. Licences of the model and of the data hold for what is made "
         "from them."
     )
+
+
+def _sources(data: Any) -> list[str]:
+    """The sources of a phase's data, which a variant may give in its short form."""
+    listed = data if isinstance(data, list | tuple) else [data]
+    return [str(one["source"] if isinstance(one, Mapping) else one) for one in listed]
 
 
 def _table(own: Sequence[Score], before: Mapping[tuple[str, str, str], Score]) -> Iterator[str]:

@@ -69,6 +69,7 @@ def collect(
     cells = resolved.cells
     variants = {cell.variant: cell.recipe for cell in cells}
     arms = {cell.arm: cell for cell in cells}
+    in_order = list(resolved.recipe.arms)
     items: dict[ItemKey, Items] = {}
     scores: list[ScoreRow] = []
     samples: list[Sample] = []
@@ -100,10 +101,18 @@ def collect(
         recipe=resolved.recipe.resolved(),
         run_folder=run_folder,
         variants=tuple(
-            Variant(name=name, model=one.model, phases=one.phase_names)
+            Variant(
+                name=name,
+                model=one.model,
+                phases=one.phase_names,
+                arms=tuple(dict.fromkeys(cell.arm for cell in cells if cell.variant == name)),
+            )
             for name, one in variants.items()
         ),
-        arms=tuple(arm_of(cell) for cell in arms.values()),
+        arms=tuple(
+            arm_of(cell)
+            for cell in sorted(arms.values(), key=lambda one: in_order.index(one.base_arm))
+        ),
         seeds=resolved.recipe.seeds,
         groups=_groups(resolved),
         scores=tuple(scores),
@@ -306,12 +315,12 @@ def _origins(resolved: Resolved) -> Iterator[str]:
 
 def _trials(resolved: Resolved) -> Iterator[str]:
     """Say so where some arms had more trials than others: the best of many looks better."""
-    tried: dict[str, set[str]] = {}
+    tried: dict[str, dict[str, set[str]]] = {}
     for cell in resolved.cells:
-        tried.setdefault(cell.base_arm, set()).add(cell.arm)
+        tried.setdefault(cell.base_arm, {}).setdefault(cell.variant, set()).add(cell.arm)
     by_number: dict[int, list[str]] = {}
     for arm, labels in tried.items():
-        by_number.setdefault(len(labels), []).append(arm)
+        by_number.setdefault(max(map(len, labels.values())), []).append(arm)
     if len(by_number) > 1:
         told = "; ".join(f"{n} of {', '.join(by_number[n])}" for n in sorted(by_number))
         yield (

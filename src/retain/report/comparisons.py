@@ -56,7 +56,7 @@ def compare(book: ScoreBook) -> list[list[Comparison]]:
 
 def _of_task(book: ScoreBook, key: TaskKey) -> Iterator[Comparison]:
     compared: list[tuple[int, Arm, Floats]] = []
-    for place, arm in enumerate(book.arms):
+    for place, arm in book.placed:
         control = book.control_of(arm.name)
         if control not in (None, arm.name):
             compared.append((place, arm, _difference(book, arm.name, control, key)))

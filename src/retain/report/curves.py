@@ -25,13 +25,14 @@ class Line:
     losses: tuple[float, ...]
 
 
-def curve_lines(curves: Sequence[Curve], arms: Sequence[Arm]) -> list[Line]:
+def curve_lines(curves: Sequence[Curve], placed: Sequence[tuple[int, Arm]]) -> list[Line]:
     """One phase's curves, smoothed; one line for all arms when they share the phase.
 
-    Each point is the mean of a run of steps, at most 160 of them a curve.
+    Each point is the mean of a run of steps, at most 160 of them a curve. Arms come with their
+    places, as a book has them.
     """
     told = {(tuple(curve.steps), tuple(curve.losses)) for curve in curves}
-    places = {arm.name: place for place, arm in enumerate(arms)}
+    places = {arm.name: place for place, arm in placed}
     if len(told) == 1 and len({curve.checkpoint.arm for curve in curves}) > 1:
         steps, losses = _smoothed(curves[0])
         return [Line("all arms", None, steps, losses)]

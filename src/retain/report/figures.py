@@ -240,7 +240,7 @@ def _losses(book: ScoreBook, losses: Sequence[Sequence[Any]]) -> "Figure":
     figure, grid = _canvas(len(losses), 1, 3.6, 3.0)
     for phase, curves, axes in zip(book.variant.phases, losses, grid[0], strict=True):
         axes.set_title(_said(phase), fontsize=9, loc="left")
-        for line in curve_lines(curves, book.arms):
+        for line in curve_lines(curves, book.placed):
             colour = "#5a6068" if line.place is None else COLOURS[line.place % len(COLOURS)]
             axes.plot(line.steps, line.losses, color=colour, label=_said(line.name), linewidth=1.3)
         axes.set_xlabel("optimizer step")

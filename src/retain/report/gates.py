@@ -75,9 +75,13 @@ def failed_gates(
         RecipeError: See `check_gate`; or if an arm is unknown.
     """
     failed: list[FailedGate] = []
+    known = list(dict.fromkeys(arm.name for book in books for arm in book.arms))
     for number, written in enumerate(gates, start=1):
         gate = {name: value for name, value in written.items() if value is not None}
         check_gate(gate, f"fail_if, entry {number}")
+        for name in _named(gate):
+            if not _answering(name, known):
+                raise RecipeError(f"fail_if: {did_you_mean('arm', name, known)}")
         for book in books:
             if gate.get("variant", book.variant.name) == book.variant.name:
                 failed += _failed(gate, book, rows)
@@ -101,22 +105,21 @@ def _failed(gate: Gate, book: ScoreBook, rows: Sequence[MeasureRow]) -> list[Fai
 
 
 def _arms(gate: Gate, book: ScoreBook) -> list[str]:
-    """The arms a gate holds for; an arm of a sweep answers to its name in the recipe too."""
-    named = gate.get("arms")
-    if not isinstance(named, list | tuple):
+    """The arms that a gate holds for; one that this variant leaves out is passed over."""
+    run = [arm.name for arm in book.arms]
+    if not isinstance(gate.get("arms"), list | tuple):
         return [arm.name for arm in book.arms if not arm.is_reference]
-    found = []
-    for name in named:
-        meant = [arm.name for arm in book.arms if arm.name == name or _swept(arm.name, name)]
-        if not meant:
-            known = [arm.name for arm in book.arms]
-            raise RecipeError(f"fail_if: {did_you_mean('arm', str(name), known)}")
-        found += meant
-    return found
+    return [arm for name in _named(gate) for arm in _answering(name, run)]
 
 
-def _swept(arm: str, name: object) -> bool:
-    return arm.startswith(f"{name}@")
+def _named(gate: Gate) -> list[str]:
+    named = gate.get("arms")
+    return list(map(str, named)) if isinstance(named, list | tuple) else []
+
+
+def _answering(name: str, arms: Sequence[str]) -> list[str]:
+    """The arms of this name; an arm of a sweep answers to its name in the recipe too."""
+    return [arm for arm in arms if arm == name or arm.startswith(f"{name}@")]
 
 
 def _is_meant(row: MeasureRow, gate: Gate, book: ScoreBook) -> bool:

@@ -169,7 +169,7 @@ def _maps(book: ScoreBook, columns: tuple[Column, ...]) -> list[HeatMap]:
                 for row in range(book.num_phases + 1)
             ),
         )
-        for place, arm in enumerate(book.arms)
+        for place, arm in book.placed
     ]
 
 

@@ -216,12 +216,12 @@ def judge_part(results: Results, book: ScoreBook) -> JudgePart | None:
         judge=here[0].judge,
         pairs=pairs,
         points=tuple(_point_lines(book, known, tasks)),
-        arms=tuple((arm, place) for place, arm in enumerate(book.arms)),
+        arms=tuple((arm, place) for place, arm in book.placed),
         habit=_habit(known),
         left_out=" ".join(told),
         worse=tuple(
             (arm, place, found)
-            for place, arm in enumerate(book.arms)
+            for place, arm in book.placed
             if (found := tuple(_worse(here, book, arm.name)))
         ),
     )
@@ -252,7 +252,7 @@ def _find(known: Known, where: tuple[str, int, str], measure: str, metric: str) 
 
 def _pair_lines(book: ScoreBook, known: Known, tasks: Sequence[str]) -> Iterator[PairLine]:
     for task in tasks:
-        for place, arm in enumerate(book.arms):
+        for place, arm in book.placed:
             where = (arm.name, book.num_phases, task)
             its = {
                 name: _find(known, where, name, METRIC)

@@ -86,16 +86,16 @@ def moving_parts(analysis: Analysis, book: ScoreBook, identity: str) -> list[Mov
         book: Of one variant.
         identity: Unique on the page, for accessible names.
     """
-    places = {arm.name: place for place, arm in enumerate(book.arms)}
+    placed = {arm.name: (place, arm) for place, arm in book.placed}
     found = []
     for facts in analysis.results.training:
         where = facts.checkpoint
         if facts.moving and (where.variant, where.seed) == (book.variant.name, book.seeds[0]):
-            place = places[where.arm]
+            place, arm = placed[where.arm]
             name = f"{identity}-{place}-{where.phase_index}"
             found.append(
                 MovingPart(
-                    arm=book.arms[place],
+                    arm=arm,
                     place=place,
                     phase=facts.phase,
                     moving=facts.moving,

@@ -61,7 +61,7 @@ def efforts(analysis: Analysis, book: ScoreBook) -> list[tuple[str, list[Effort]
 
     Of several seeds the first is told.
     """
-    places = {arm.name: place for place, arm in enumerate(book.arms)}
+    placed = {arm.name: (place, arm) for place, arm in book.placed}
     found = []
     for index, phase in enumerate(book.variant.phases, start=1):
         facts = [
@@ -76,12 +76,9 @@ def efforts(analysis: Analysis, book: ScoreBook) -> list[tuple[str, list[Effort]
             lines = [Effort(arm=None, place=0, facts=facts[0])]
         else:
             lines = [
-                Effort(
-                    arm=book.arms[places[one.checkpoint.arm]],
-                    place=places[one.checkpoint.arm],
-                    facts=one,
-                )
-                for one in sorted(facts, key=lambda one: places[one.checkpoint.arm])
+                Effort(arm=arm, place=place, facts=one)
+                for one in sorted(facts, key=lambda one: placed[one.checkpoint.arm][0])
+                for place, arm in (placed[one.checkpoint.arm],)
             ]
         found.append((phase, lines))
     return [(phase, lines) for phase, lines in found if lines]
@@ -166,11 +163,12 @@ def _cell(row: MeasureRow | None) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What was answered: by whom (a checkpoint in words), and the text."""
+    """What was answered: by whom (a checkpoint in words; its arm, if one alone), and the text."""
 
     who: str
-    place: int | None
     text: str
+    arm: Arm | None = None
+    place: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,12 +219,12 @@ def _answers(book: ScoreBook, samples: Sequence[Sample]) -> Iterator[Answer]:
         after = f"after {book.phase_name(row)}" if row else "base model"
         if len(here) > 1 and len({sample.response for sample in here.values()}) == 1:
             who = after if row == 0 else f"{after}, all arms"
-            yield Answer(who=who, place=None, text=_cut(next(iter(here.values())).response))
+            yield Answer(who=who, text=_cut(next(iter(here.values())).response))
             continue
-        for place, arm in enumerate(book.arms):
+        for place, arm in book.placed:
             if arm.name in here:
                 text = _cut(here[arm.name].response)
-                yield Answer(who=f"{after}, {arm.name}", place=place, text=text)
+                yield Answer(who=f"{after}, {arm.name}", text=text, arm=arm, place=place)
 
 
 def _cut(text: str) -> str:

@@ -165,7 +165,7 @@ def _losses(analysis: Analysis, book: ScoreBook, place: int) -> list[tuple[str, 
             and len(curve.steps)
         ]
         if curves:
-            lines = curve_lines(curves, book.arms)
+            lines = curve_lines(curves, book.placed)
             drawn.append((phase, loss_plot(lines, phase, f"loss-{place}-{index}")))
     return drawn
 

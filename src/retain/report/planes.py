@@ -95,8 +95,8 @@ def _panel(book: ScoreBook, group: str, keys: list[TaskKey], newest: TaskKey) ->
     against = "the best earlier phase" if is_taught else "the base model"
     share = f"learnt of {task_name(newest.task)}, share of what {book.told_control} learnt"
     unit = f"learnt of {task_name(newest.task)}, {metric_name(newest.metric)}"
-    arms = [arm for arm in book.arms if not arm.part]
-    points = [_point(book, arm, place, keys, newest) for place, arm in enumerate(arms)]
+    arms = [one for one in book.placed if not one[1].part]
+    points = [_point(book, arm, place, keys, newest) for place, arm in arms]
     points = [point for point in points if not np.isnan((point.learnt, point.lost)).any()]
     return Panel(
         title=title,

@@ -182,14 +182,14 @@ def of_probe(results: Results, book: ScoreBook, probe: str) -> list[ProbeFacts]:
 def _drift_part(
     found: Sequence[ProbeFacts], book: ScoreBook, phase: str, identity: str
 ) -> DriftPart:
-    places = {arm.name: place for place, arm in enumerate(book.arms)}
+    placed = {arm.name: (place, arm) for place, arm in book.placed}
     drawings = []
     for key in DRAWN:
         title = OF_LAYERS[key][2]
         figures = [
-            (book.arms[place], place, _layers(facts.content, key))
+            (arm, place, _layers(facts.content, key))
             for facts in found
-            if (place := places[facts.checkpoint.arm]) is not None
+            for place, arm in (placed[facts.checkpoint.arm],)
         ]
         lines = [LayerLine(arm.name, place, values) for arm, place, values in figures]
         drawings.append((title, layer_plot(lines, f"{title}, {phase}", f"{identity}-{key}"),
@@ -197,7 +197,7 @@ def _drift_part(
     return DriftPart(
         phase=phase,
         drawings=drawings,
-        divergences=[_divergence(facts, book.arms, places) for facts in found],
+        divergences=[_divergence(facts, *placed[facts.checkpoint.arm]) for facts in found],
     )
 
 
@@ -206,10 +206,10 @@ def _layers(content: Mapping[str, Any], key: str) -> Sequence[float | None]:
     return values
 
 
-def _divergence(facts: ProbeFacts, arms: Sequence[Arm], places: Mapping[str, int]) -> Divergence:
-    told, place = facts.content["divergence"], places[facts.checkpoint.arm]
+def _divergence(facts: ProbeFacts, place: int, arm: Arm) -> Divergence:
+    told = facts.content["divergence"]
     return Divergence(
-        arm=arms[place],
+        arm=arm,
         place=place,
         value=told["nats_per_token"],
         sure=_ends(told),

@@ -70,7 +70,7 @@ def arm_flips(analysis: Analysis, book: ScoreBook) -> list[ArmFlips]:
     the first is told.
     """
     found = []
-    for place, arm in enumerate(book.arms):
+    for place, arm in book.placed:
         compared = list(_compared(book, arm))
         if compared:
             found.append(

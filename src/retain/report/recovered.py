@@ -133,7 +133,7 @@ def recovery_lines(results: Results, book: ScoreBook) -> list[RecoveryLine]:
     steps = {one.score.task: one.max_steps for one in results.retuned}
     lines = []
     for task in dict.fromkeys(place.task for place, _ in mine):
-        for number_of_arm, arm in enumerate(book.arms):
+        for number_of_arm, arm in book.placed:
             its = {
                 kind.measure: (kind, one)
                 for (place, kind), one in mine.items()

@@ -36,11 +36,13 @@ class Variant:
         name: As in the variant column; "default" when the recipe names none.
         model: Reference of the base model.
         phases: Names in the order taught.
+        arms: Names of those that are run in it; empty: all.
     """
 
     name: str
     model: str
     phases: tuple[str, ...]
+    arms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

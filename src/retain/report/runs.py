@@ -114,8 +114,9 @@ def compare_runs(first: Side, second: Side) -> RunComparison:
     refused = list(_left_out(first, second, arms, variants))
     for variant in variants:
         pair = _Pair(first, second, variant, seeds)
-        for key in pair.keys(refused):
-            rows += _with_holm(list(pair.of_task(key, arms, refused)))
+        if both := [arm for arm in _arms(first, variant) if arm in _arms(second, variant)]:
+            for key in pair.keys(refused):
+                rows += _with_holm(list(pair.of_task(key, both, refused)))
     if not rows:
         raise DataError(
             f"{first.name} and {second.name}: nothing can be compared. " + " ".join(refused)
@@ -262,8 +263,10 @@ def _last(results: Results, variant: str) -> int:
     return next(len(one.phases) for one in results.variants if one.name == variant)
 
 
-def _arms(side: Side) -> list[str]:
-    return [arm.name for arm in side.results.arms]
+def _arms(side: Side, variant: str | None = None) -> list[str]:
+    """The arms of a run, or those of one of its variants."""
+    run = next((one.arms for one in side.results.variants if one.name == variant), ())
+    return [arm.name for arm in side.results.arms if not run or arm.name in run]
 
 
 def _shared_variants(first: Side, second: Side) -> list[str]:
@@ -295,6 +298,10 @@ def _left_out(
     for side in (first, second):
         if alone := [arm for arm in _arms(side) if arm not in arms]:
             yield f"Arms of {side.name} alone: {', '.join(alone)}."
+        for variant in variants:
+            other = _arms(second if side is first else first, variant)
+            if here := [one for one in arms if one in _arms(side, variant) and one not in other]:
+                yield f"Arms of {side.name} alone in variant {variant}: {', '.join(here)}."
         if others := [name for name in side.models if name not in variants]:
             yield f"Variants of {side.name} alone: {', '.join(others)}."
 

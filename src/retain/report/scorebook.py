@@ -144,11 +144,18 @@ def mean_over_seeds(sampled: list[Floats], *names: object) -> Floats:
 
 
 class ScoreBook:
-    """The scores of one variant, of the one role that ``results`` was cut down to."""
+    """The scores of one variant, of the one role that ``results`` was cut down to.
+
+    Attributes:
+        arms: Those that are run in the variant.
+        placed: The same with their places among all, which give an arm one colour everywhere.
+    """
 
     def __init__(self, results: Results, variant: str) -> None:
         (self.variant,) = [v for v in results.variants if v.name == variant]
-        self.arms = results.arms
+        run = self.variant.arms or [arm.name for arm in results.arms]
+        self.placed = tuple(one for one in enumerate(results.arms) if one[1].name in run)
+        self.arms = tuple(arm for _, arm in self.placed)
         self.seeds = results.seeds
         self.groups = results.groups
         self._rows = [row for row in results.scores if row.variant == variant]

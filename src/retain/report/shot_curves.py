@@ -92,7 +92,7 @@ def _panel(book: ScoreBook, key: TaskKey, sweep: Sweep, identity: str) -> ShotPa
     facts = book.tasks[key]
     first = Checkpoint(book.variant.name, book.arms[0].name, book.seeds[0], 0)
     lines = [_line(None, 0, facts, sweep, first)]
-    for place, arm in enumerate(book.arms):
+    for place, arm in book.placed:
         where = first._replace(arm=arm.name, phase_index=book.num_phases)
         lines.append(_line(arm, place, facts, sweep, where))
     name = task_name(key.task)

@@ -47,8 +47,15 @@ def with_stops(results: Results) -> Results:
         _copy(given, ItemKey(row.checkpoint, row.key), stop_name(row.arm, part))
     items |= {key: one for key, one in results.inside_items.items() if _is_last(key, last)}
     own = [_as_row(row) for row in inside]
+    variants = tuple(
+        replace(
+            one, arms=one.arms + tuple(stop_name(arm, part) for arm in one.arms for part in parts)
+        )
+        for one in results.variants
+    )
     return replace(
         results,
+        variants=variants,
         arms=results.arms + stops,
         scores=(*results.scores, *copied, *own),
         items=items,
