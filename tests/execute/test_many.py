@@ -1,6 +1,7 @@
 """The leader: what is given to whom, and what becomes of a step whose worker fails."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,7 @@ from retain.errors import DataError, Interrupted, RecipeError, RetainError, Stor
 from retain.execute import Memory, carry_out, carry_out_by, many, ordered, worker
 from retain.execute import here as here_executor
 from retain.execute.many import MAX_DEATHS
-from retain.execute.told import Refused, UnforeseenError
+from retain.execute.told import Gone, Refused, UnforeseenError
 from retain.execute.worker import Assignment
 from retain.steps import Journal, Store, read_journal
 from retain.steps.packed import pack, unpack
@@ -82,6 +83,38 @@ def test_every_step_is_done_once_and_then_reused(go, journal, heard):
     assert {event["name"] for event in events(journal, "written")} == {"a", "b", "c"}
     assert ("start", "c", 3, 3) in heard.told
     assert ("progress", "c", 1, 1, "all", "names") in heard.told
+
+
+def test_workers_that_die_as_they_start_do_not_end_those_that_work(go, journal, heard, monkeypatch):
+    """A node that dies again and again is none of the others' business."""
+    now = [0.0]
+    monkeypatch.setattr(many, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    hire, hired = Threads.hire, []
+
+    def hire_some(staff):
+        hired.append(now[0])
+        if len(hired) == 1 or len(hired) > MAX_DEATHS + 2:
+            return hire(staff)
+        dying = type("Dying", (), {"name": "dying"})()
+        staff.told.put((dying, Gone("it cannot begin")))
+        return dying
+
+    def run(work):
+        while work.step.name == "0" and len(hired) < MAX_DEATHS + 3:
+            if len(hired) > MAX_DEATHS:
+                now[0] += many.PAUSE_SECONDS / 50
+            threading.Event().wait(0.01)
+        toys.run(work)
+
+    monkeypatch.setattr(Threads, "hire", hire_some)
+    graph = [toy(str(number)) for number in range(8)]
+    assert set(go(graph, run=run).done) == set(graph)
+    assert len(events(journal, "worker lost")) == MAX_DEATHS + 1
+    assert hired[MAX_DEATHS] < many.PAUSE_SECONDS  # in a row at first, then after a pause each
+    for number in (MAX_DEATHS + 1, MAX_DEATHS + 2):
+        assert hired[number] - hired[number - 1] >= many.PAUSE_SECONDS
+    texts = [told[1] for told in heard.told if told[0] == "message"]
+    assert "3 workers in a row died as they started: it cannot begin\nGoing on with 1" in texts[0]
 
 
 def test_no_more_run_at_once_than_memory_allows(go, heard):

@@ -3,11 +3,12 @@
 import builtins
 import pickle
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from retain.errors import RetainError
-from retain.execute import carry_out_by, on_ray
+from retain.execute import carry_out_by, on_ray, ray_head
 from retain.execute.on_ray import Hands, RayActors, Share, divide
 from retain.execute.told import Ended, Gone, Ready, Refused
 from retain.execute.worker import Assignment
@@ -133,7 +134,7 @@ def outcome(hands):
 def test_a_cluster_that_is_not_reached_is_told_soon(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(RetainError, match=f"no Ray cluster of RAY_ADDRESS={address}"):
-        on_ray._connect(None)
+        ray_head.connect(None)
 
 
 def test_what_a_worker_cannot_import_is_refused_and_a_death_is_not():
@@ -141,6 +142,112 @@ def test_what_a_worker_cannot_import_is_refused_and_a_death_is_not():
     assert on_ray._end_of(Exception(lost)) == Gone("Worker exit type: SYSTEM_ERROR")
     missing = "ray::Hands\nModuleNotFoundError: No module named 'retain'\nmore"
     assert "No module named 'retain'" in on_ray._end_of(Exception(missing)).reason
+
+
+# ---------------------------------------------------------------- the leader, without a cluster
+
+
+class FakeRay:
+    """One actor that always has nothing to tell; ``lost`` is what never came to it."""
+
+    class exceptions:  # noqa: N801 - as in Ray
+        RayError = ConnectionError
+
+    def __init__(self, lost=()):
+        self.lost, self.killed = lost, []
+        self.has = [node(cpus=1)]
+
+    def is_initialized(self):
+        return True
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": one} for one in self.has]
+
+    def get_runtime_context(self):
+        return SimpleNamespace(gcs_address="nowhere")
+
+    def put(self, value):
+        return value
+
+    def options(self, **given):
+        return SimpleNamespace(remote=lambda *given: self._actor())
+
+    def _actor(self):
+        names = ("begin", "tell", "give")
+        return SimpleNamespace(**{name: SimpleNamespace(remote=self._call(name)) for name in names})
+
+    def _call(self, name):
+        return lambda *given: name
+
+    def wait(self, references, num_returns=1, timeout=None):
+        return references, []
+
+    def get(self, reference):
+        if reference in self.lost:
+            raise ConnectionError("The actor is unavailable")
+        return []
+
+    def kill(self, handle):
+        self.killed.append(handle)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    ray = FakeRay()
+    ray.remote = lambda what: ray
+    monkeypatch.setattr(on_ray, "_imported", lambda: ray)
+    monkeypatch.setattr(ray_head, "_check_reached", lambda address: None)
+    return ray
+
+
+def test_a_step_that_never_came_to_its_worker_is_given_to_another(fake, assignment):
+    """Else both would wait for each other, with every later word arriving."""
+    staff = RayActors(assignment, None, GB)
+    actor = staff.hire()
+    assert list(staff.listen(0)) == []
+    actor.give("a step")
+    assert list(staff.listen(0)) == []
+    actor.give("a step")
+    fake.lost = ("give",)
+    assert list(staff.listen(0)) == [(actor, Gone("The actor is unavailable"))]
+    assert len(fake.killed) == 1
+    assert list(staff.listen(0)) == []
+
+
+def test_nodes_that_come_later_get_workers_and_those_that_left_do_not(
+    fake, assignment, monkeypatch
+):
+    now = [100.0]
+    monkeypatch.setattr(on_ray, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    every, two = RayActors(assignment, None, GB), RayActors(assignment, 2, GB)
+    assert (every.most, two.most) == (1, 1)
+    for has, expected in (([node(), node()], (16, 2)), ([], (1, 1))):
+        fake.has = has
+        now[0] += on_ray.COUNT_SECONDS + 1
+        assert (every.most, two.most) == expected
+
+
+def test_a_head_that_is_gone_is_told_before_ray_ends_the_process(fake, assignment, monkeypatch):
+    now, reached = [100.0], [True]
+
+    def reach(address):
+        if not reached[0]:
+            raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(ray_head, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(ray_head, "_check_reached", reach)
+    staff = RayActors(assignment, None, GB)
+    for seconds, answers, most in ((5, True, 1), (25, False, 0), (4, True, 1), (20, False, 0)):
+        now[0] += seconds
+        reached[0] = answers
+        assert staff.most == most
+    now[0] += ray_head.HEAD_SECONDS
+    with pytest.raises(RetainError, match=r"nowhere, has not .* 30 s \(refused\).*same command"):
+        staff.most  # noqa: B018 - asking is what fails
+    with staff:
+        staff.hire()
+    assert fake.killed == []  # it would wait for the head
 
 
 # ---------------------------------------------------------------- with a cluster
@@ -226,5 +333,5 @@ def test_a_cluster_that_cannot_be_started_here_is_told(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(RetainError, match=r"could be started .*: .*timed out.*--jobs N"):
-        on_ray._connect(Ray())
+        ray_head.connect(Ray())
     assert signal.getsignal(signal.SIGTERM) == before

@@ -42,6 +42,8 @@ PATIENCE_SECONDS = 20.0
 """Without any worker, before it is said."""
 MAX_DEATHS = 3
 """Workers that may die over one step, or in a row before they can take one."""
+PAUSE_SECONDS = 60.0
+"""After so many died as they started, until another one is tried beside those that work."""
 KEPT = "model"
 """The input that stays in a worker's memory after a step."""
 
@@ -62,13 +64,11 @@ class Hired(Protocol):
 
 
 class Staff(AbstractContextManager["Staff"], Protocol):
-    """Where workers come from; leaving the block ends them.
+    """Where workers come from; leaving the block ends them."""
 
-    Attributes:
-        most: How many there may be at once.
-    """
-
-    most: int
+    @property
+    def most(self) -> int:
+        """How many there may be at once, at this moment."""
 
     def hire(self) -> Hired:
         """One more; it tells ``Ready`` when it can take a step."""
@@ -179,6 +179,7 @@ class _Lead:
         self._deaths: Counter[Step] = Counter()
         self._damaged: Counter[Step] = Counter()
         self._failed_starts = 0
+        self._hire_from = float("-inf")
         self._ending: Exception | None = None
         self._deadline = float("inf")
         self._alone_since = time.monotonic()
@@ -230,6 +231,8 @@ class _Lead:
             self._idle.remove(hired)
             self._running[hired] = _Job(step, self._needed_bytes(step))
             hired.give(step.fingerprint)
+        if self._running and time.monotonic() < self._hire_from:
+            return
         living = len(self._running) + len(self._starting)
         lacking = min(self._staff.most - living, self._waiting.num_ready - len(self._starting))
         for _ in range(lacking):
@@ -330,10 +333,21 @@ class _Lead:
                 self._retry(hired, job.step, reason)
         elif hired in self._starting:
             self._starting.remove(hired)
-            self._failed_starts += 1
             self.books.journal.event("worker lost", worker=hired.name, reason=reason)
-            if self._failed_starts >= MAX_DEATHS:
-                self._end(RetainError(f"{MAX_DEATHS} workers died as they started: {reason}"))
+            self._start_failed(reason)
+
+    def _start_failed(self, reason: str) -> None:
+        """A worker died before it could take a step, as on a node that dies again and again."""
+        self._failed_starts += 1
+        if self._failed_starts < MAX_DEATHS or self._ending is not None:
+            return
+        told = f"{self._failed_starts} workers in a row died as they started: {reason}"
+        if not self._running:
+            self._end(RetainError(told))
+            return
+        self._hire_from = time.monotonic() + PAUSE_SECONDS
+        left = len(self._running) + len(self._idle)
+        self.books.listener.message(f"{told}\nGoing on with {left}; another is tried in a minute.")
 
     def _retry(self, hired: Hired, step: Step, reason: str) -> None:
         """A worker left a step in the middle: another one goes on, if not too many did."""

@@ -7,9 +7,9 @@ folder and the recipe's files under the leader's paths: results are handed on by
 
 import os
 import pickle
-import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,21 +19,20 @@ from types import TracebackType
 from typing import Any
 
 from retain.errors import RetainError
-from retain.execute.processes import NO_BARS, THREADS, num_cores, set_threads
+from retain.execute.processes import NO_BARS, THREADS, set_threads
+from retain.execute.ray_head import Head, connect
 from retain.execute.told import Gone, Ready, Refused, Told
 from retain.execute.worker import Assignment, Worker, ready
 from retain.steps.durable import megabytes
 from retain.steps.record import installed_versions
 
-ADDRESS = "RAY_ADDRESS"
 SAME = ("retain", "torch")
 """Libraries whose versions must be the leader's; Ray itself sees to Python's and its own."""
-REACH_SECONDS = 5.0
 TALK_SECONDS = 2.0
 """How long a worker with nothing to tell lets its leader wait; Ray hears of a death by itself."""
+COUNT_SECONDS = 10.0
+"""Between two looks at which nodes there are."""
 SHARED = "a shared disk, mounted at the same place"
-STORE_BYTES = 500_000_000
-"""Of a cluster started here: nothing but the graph goes through Ray's store."""
 MAX_REASON = 300
 INSTALL = "pip install 'retain[ray]'"
 
@@ -70,9 +69,6 @@ class RayActors:
         jobs: How many there may be at once; None: as many as fit.
         memory_bytes: Of the largest step.
 
-    Attributes:
-        most: How many there may be at once.
-
     Raises:
         RetainError: If Ray is not installed, the cluster is not reached, or no node has room.
     """
@@ -81,9 +77,11 @@ class RayActors:
         self._ray = _imported()
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
-            _connect(self._ray)
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        self._share, self.most = divide(nodes, jobs, memory_bytes)
+            connect(self._ray)
+        self._jobs = jobs
+        self._share, self._most = divide(self._nodes(), jobs, memory_bytes)
+        self._head = Head(self._ray.get_runtime_context().gcs_address)
+        self._counted_at = time.monotonic()
         self._assignment = self._ray.put(pickle.dumps(assignment))
         self._living: dict[Any, Actor] = {}
 
@@ -96,10 +94,32 @@ class RayActors:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._head.is_lost:
+            return  # all calls would wait for it; without it Ray ends what is left by itself
         for actor in self._living.values():
             actor.kill()
         if self._is_ours:
             self._ray.shutdown()
+
+    @property
+    def most(self) -> int:
+        """How many there may be at once: nodes leave a cluster and come to it.
+
+        Raises:
+            RetainError: If the head of the cluster is gone.
+        """
+        self._head.look()
+        if self._head.is_lost:
+            return 0  # whatever asks for it would wait
+        if time.monotonic() - self._counted_at > COUNT_SECONDS:
+            self._counted_at = time.monotonic()
+            total = sum(map(self._share.fits, self._nodes()))
+            self._most = max(1, total if self._jobs is None else min(self._jobs, total))
+        return self._most
+
+    def _nodes(self) -> list[Mapping[str, float]]:
+        """What each node has."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def hire(self) -> "Actor":
         """Ask for one; it says ``Ready`` once the cluster has found it a place."""
@@ -117,6 +137,7 @@ class RayActors:
     def listen(self, seconds: float) -> Iterator[tuple["Actor", Told]]:
         """What the workers tell, waiting for it so long at most."""
         if not self._living:
+            time.sleep(seconds)
             return
         wait = self._ray.wait
         some, _ = wait(list(self._living), num_returns=1, timeout=seconds)
@@ -127,6 +148,7 @@ class RayActors:
             actor = self._living.pop(reference)
             try:
                 found: list[Told] = self._ray.get(reference)
+                actor.check()
             except self._ray.exceptions.RayError as error:
                 actor.kill()
                 found = [_end_of(error)]
@@ -154,6 +176,7 @@ class Actor:
         self.name = f"Ray actor {number}"
         self._ray = ray
         self._handle = handle
+        self._given: Any = None
 
     def begin(self, versions: Mapping[str, str], assignment: Any) -> Any:
         """Reference to what it tells first."""
@@ -165,7 +188,17 @@ class Actor:
 
     def give(self, fingerprint: str) -> None:
         """Have it carry out a step."""
-        self._handle.give.remote(fingerprint)
+        self._given = self._handle.give.remote(fingerprint)
+
+    def check(self) -> None:
+        """See that what it was given arrived: a network that breaks off may lose that alone.
+
+        Raises:
+            RayError: If it did not.
+        """
+        if self._given is not None and self._ray.wait([self._given], timeout=0)[0]:
+            self._ray.get(self._given)
+            self._given = None
 
     def stop(self) -> None:
         """Have the running step save and leave."""
@@ -225,49 +258,6 @@ def _imported() -> Any:
     except ImportError as error:
         raise RetainError(f"--on ray: Ray is not installed. {INSTALL}") from error
     return ray
-
-
-def _connect(ray: Any) -> None:
-    """To the cluster of ``RAY_ADDRESS``, or to one that is started on this machine.
-
-    Raises:
-        RetainError: If it is not reached.
-    """
-    address = os.environ.get(ADDRESS, "")
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        if not address or address == "local":
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of this
-            ray.init(
-                address="local",
-                num_cpus=num_cores(),
-                object_store_memory=STORE_BYTES,
-                include_dashboard=False,
-                logging_level="warning",
-            )
-        else:
-            _check_reached(address)
-            ray.init(address=address, logging_level="warning")
-    except Exception as error:  # Ray raises ConnectionError, RuntimeError and plain Exception
-        where, advice = "could be started on this machine", "`--jobs N` needs none"
-        if address:
-            where = f"of {ADDRESS}={address}"
-            advice = f"see that it runs (`ray status`), or unset {ADDRESS} to have one started here"
-        raise RetainError(
-            f"--on ray: no Ray cluster {where}: {str(error).rstrip('.')}; {advice}."
-        ) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
-
-
-def _check_reached(address: str) -> None:
-    """Ray itself tries for half a minute and more."""
-    if address.startswith("ray://"):
-        raise ValueError("a ray:// address is of Ray's client; give HOST:PORT of the head node")
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
 
 
 def _end_of(error: Exception) -> Told:
