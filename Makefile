@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(if $(filter cpu,$(TORCH)),-c constraints-cpu.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: install develop quickstart test test-slow kill-harness check docs browse versions clean help
+.PHONY: install develop quickstart test test-slow kill-harness kill-cluster check docs browse versions clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -36,6 +36,9 @@ test: $(VENV)/.developed  ## every test under twenty seconds, with coverage, a f
 
 kill-harness: $(VENV)/.developed  ## kills, signals and full disks at every file event of every kind of step
 	$(BIN)/python -m tests.kills.harness
+
+kill-cluster: $(VENV)/.developed  ## kills of workers, nodes and drivers on a Ray cluster of two nodes; as root also cut networks
+	$(BIN)/python -m tests.kills.on_cluster
 
 test-slow: $(VENV)/.developed  ## the slow tests: real models, kills of whole runs
 	$(BIN)/python -m pytest -q -m slow --ignore=tests/kills
