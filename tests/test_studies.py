@@ -94,6 +94,15 @@ def test_seven_billion_weights_on_24_gigabytes():
     )
 
 
+def test_only_tasks_with_examples_take_longer_to_score():
+    def hours(tasks, shots):
+        asked = [f"evaluate.tasks={tasks}", f"evaluate.num_fewshot={shots}"]
+        return api.plan_full_size("adapt-7b-24gb", asked).scoring_hours
+
+    some = hours("[{name: embedded_piqa, num_fewshot: [0, 5]}, general]", [0])
+    assert hours("[general]", [0]) < some < hours("[general]", [0, 5])
+
+
 def test_what_is_here_is_planned_as_ever(tiny_model_folder):
     values = stand_in("adapt-7b-24gb", tiny_model_folder)
     assert api.plan_full_size(values) is None

@@ -19,7 +19,7 @@ phases:
   - {{{{name: skill, data: skill.jsonl, train: {{{{{TRAIN}}}}}}}}}
   - {{{{name: text, data: text.jsonl, train: {{{{objective: pretrain, {TRAIN}}}}}}}}}
 evaluate:
-  tasks: [phases, taught]
+  tasks: [{{{{name: "phase:skill", num_fewshot: [0, 1]}}}}, phases]
   groups: {{{{taught: ["phase:skill", "phase:text"]}}}}
   limit: 8
 arms:
@@ -32,6 +32,7 @@ fail_if:
   - {{{{measure: score, task: "phase:text", arms: [replay], below: -1}}}}
   - {{{{measure: score, task: "phase:text", arms: [none], above: 0}}}}
 """
+COLUMNS = ("variant", "arm", "phase_index", "task", "measure", "unit", "num_fewshot")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,19 @@ def test_measures_and_gates_are_of_the_arms_that_are_run(run):
     assert measured == {("instructed", "none"), ("base", "replay")}
     assert [told.partition(":")[0] for told in result.failed_gates] == ["none"]
     assert [one.variant for one in result.verdicts] == ["instructed", "base"]
+
+
+def test_shots_are_of_the_task_that_asks_for_them(run):
+    numbers = {}
+    for row in rows_of("scores.csv"):
+        numbers.setdefault(row["task"], set()).add(row["num_fewshot"])
+    assert numbers["phase:skill"] == {"0", "1"}
+    assert numbers["phase:general"] == numbers["phase:text"] == {"0"}
+    told = [row for row in rows_of("measures.csv") if row["group"] == "taught"]
+    places = [tuple(row[name] for name in COLUMNS) for row in told]
+    assert len(set(places)) == len(places)
+    gained = {row["task"] for row in rows_of("measures.csv") if row["measure"] == "few_shot_gain"}
+    assert gained == {"phase:skill"}
 
 
 def test_an_arm_has_one_colour_in_every_variant(run):

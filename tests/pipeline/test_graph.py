@@ -475,6 +475,23 @@ def test_other_draws_of_examples_are_steps_beside(values):
             assert step.settings["shots"] == {"draw": shots.draw, "shuffled": shots.shuffled}
 
 
+def test_own_numbers_of_shots_are_of_their_tasks_alone(values, tmp_path):
+    own = {"name": "own", "data": str(tmp_path / "old.jsonl"), "metric": "chrf"}
+    plain = graph(values | {"evaluate": {"tasks": ["phases", own]}})
+    some = [{"name": "phase:skill", "num_fewshot": [2, 0]}, "phases", own]
+    found = graph(values | {"evaluate": {"tasks": some, "fewshot_draws": 2}})
+    for phase in range(3):
+        before, after = (row(one, "none", phase).evaluations for one in (plain, found))
+        assert {task for task in before if before[task] != after[task]} == {"phase:skill"}
+        assert after["phase:skill"].settings["num_fewshot"] == [0, 2]
+    assert [list(by_task) for by_task in row(found, "none", 1).draws.values()] == [["phase:skill"]]
+    spec = row(plain, "none", 0).evaluations["own"].settings["task"]
+    shots = graph(values | {"evaluate": {"tasks": ["phases", own | {"num_fewshot": [1]}]}})
+    settings = row(shots, "none", 0).evaluations["own"].settings
+    assert (settings["num_fewshot"], settings["task"]) == ([1], spec)
+    assert "num_fewshot" not in spec
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

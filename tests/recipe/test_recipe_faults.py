@@ -289,9 +289,33 @@ def test_replay_in_a_first_phase_with_a_declared_past_is_fine():
         ({"revision": 1234567}, "revision: must be text (a number meant as text goes in quotes)"),
         ({"model_name_or_path": "x"}, "model_name_or_path: unknown key 'model_name_or_path': use"),
         ({"evaluate": {"tasks": []}}, "evaluate.tasks: must be a list that is not empty; got []"),
-        ({"evaluate": {"tasks": [3]}}, "evaluate.tasks.0: must be a task's name or {name, "),
+        ({"evaluate": {"tasks": [3]}}, "evaluate.tasks.0: must be a task's name, {name, num_few"),
         ({"evaluate": {"num_fewshot": 5}}, "evaluate.num_fewshot: must be a list; got 5"),
         ({"evaluate": {"num_fewshot": [0, 0]}}, "evaluate.num_fewshot: 0 is given twice"),
+        (
+            {"evaluate": {"tasks": [{"name": "a", "num_fewshot": []}]}},
+            "evaluate.tasks.a.num_fewshot: must be a list that is not empty; got []",
+        ),
+        (
+            {"evaluate": {"tasks": [{"name": "a", "num_fewshot": [0, 2, 2]}]}},
+            "evaluate.tasks.a.num_fewshot: 2 is given twice",
+        ),
+        (
+            {"evaluate": {"tasks": ["a", {"name": "a", "num_fewshot": [2]}]}},
+            "evaluate.tasks.a: 'a' is listed twice",
+        ),
+        (
+            {"evaluate": {"tasks": ["phases", {"name": "phase:hindi", "num_fewshot": [2]}]}},
+            "evaluate.tasks.phase:hindi.num_fewshot: earlier entries name all of",
+        ),
+        (
+            {"evaluate": {"tasks": [{"name": "phase:hindu", "num_fewshot": [2]}]}},
+            "evaluate.tasks.phase:hindu: unknown task 'phase:hindu'. Did you mean 'phase:hindi'?",
+        ),
+        (
+            {"evaluate": {"tasks": [{"name": "a", "num_fewshot": [0]}], "fewshot_draws": 2}},
+            "evaluate.fewshot_draws: needs examples in the prompt",
+        ),
         ({"evaluate": {"limit": 0}}, "evaluate.limit: must be at least 1; got 0"),
         ({"evaluate": {"tasks": ["phase:x"]}}, "evaluate.tasks.phase:x: unknown task 'phase:x'."),
         ({"evaluate": {"tasks": ["a", "a"]}}, "evaluate.tasks.a: 'a' is listed twice"),

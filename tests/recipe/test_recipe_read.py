@@ -235,6 +235,32 @@ def test_a_file_that_is_no_recipe(tmp_path, content, message):
     assert message in str(caught.value)
 
 
+def test_a_task_may_have_its_own_numbers_of_shots():
+    own = {"name": "mine", "data": "m.jsonl", "metric": "chrf"}
+    tasks = [
+        {"name": "embedded_piqa", "num_fewshot": [5]},
+        {"name": "general", "num_fewshot": [0, 2]},
+        "phases",
+        own | {"num_fewshot": [1]},
+        own | {"name": "other"},
+    ]
+    recipe = read_recipe(BASE | {"evaluate": {"tasks": tasks, "num_fewshot": [0, 3]}})
+    assert recipe.evaluate.shots_by_task(recipe.phase_names) == {
+        "embedded_piqa": (5,),  # the first entry that names it counts
+        "embedded_boolq": (0, 2),
+        "english_bits_per_byte": (0, 2),
+        "verifiable_instructions": (0, 2),
+        "phase:medicine": (0, 3),
+        "phase:hindi": (0, 3),
+        "mine": (1,),
+        "other": (0, 3),
+    }
+    assert recipe.evaluate.groups["general"][0] == "embedded_boolq"
+    assert read_recipe(recipe.resolved()) == recipe
+    fewer = read_recipe(recipe.resolved(), ["evaluate.tasks.general.num_fewshot=[0]"])
+    assert fewer.evaluate.shots_by_task(())["embedded_boolq"] == (0,)
+
+
 def test_a_byte_order_mark_does_no_harm(design):
     design.write_bytes(b"\xef\xbb\xbf" + design.read_bytes().lstrip())
     assert load_recipe(design).name == "quickstart"

@@ -22,7 +22,7 @@ from retain.report.report import write_report
 from retain.report.results import Arm, LostArm
 from retain.report.scorebook import ScoreBook
 from retain.report.scores import Checkpoint, ItemKey, TaskKey
-from retain.report.tables import measure_rows
+from retain.report.tables import at_fewest_shots, measure_rows
 from retain.report.terminal import show_analysis
 from tests.report.reading import Reader
 from tests.report.synthetic import ARMS, RECIPE, TASKS, make_results, set_task
@@ -365,6 +365,33 @@ def test_several_seeds_and_variants(results):
         page_of(replace(results, variants=(*results.variants, other), scores=scores, items=items))
     ).text
     assert text.count("Ship “low_rate”") == 2
+
+
+def test_tasks_of_a_group_may_have_unlike_numbers_of_shots(results):
+    def moved(key):
+        return key._replace(num_fewshot=5) if key.task == "embedded_piqa" else key
+
+    scores = tuple(replace(row, num_fewshot=moved(row.key).num_fewshot) for row in results.scores)
+    items = {key._replace(task=moved(key.task)): one for key, one in results.items.items()}
+    unlike = replace(results, scores=scores, items=items, questions={}, answers={}, given={})
+    before, after = (
+        [
+            row
+            for row in measure_rows(ScoreBook(one.of_role("report"), "default"))
+            if (row.group, row.task) == ("general", "")
+        ]
+        for one in (results, unlike)
+    )
+    assert {row.num_fewshot for row in after} == {0, 5}
+    places = [(*_place(row), row.num_fewshot) for row in after]
+    assert len(set(places)) == len(places)
+    fewest = {_place(row): row.value for row in at_fewest_shots(after)}
+    assert fewest == pytest.approx({_place(row): row.value for row in before}, nan_ok=True)
+    assert Reader(page_of(unlike)).faults == []
+
+
+def _place(row):
+    return row.arm, row.phase_index, row.measure, row.unit
 
 
 def test_a_run_with_nothing_but_scores_still_makes_a_page(results):

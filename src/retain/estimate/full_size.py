@@ -19,7 +19,7 @@ from retain.methods.base import overrides
 from retain.methods.given import History, Past, Source
 from retain.model.adapters import Adapter, num_parameters
 from retain.model.facts import Facts
-from retain.recipe import Cell, CellPhase, OwnTest, Recipe, Train, expand
+from retain.recipe import Cell, CellPhase, Recipe, Train, expand
 from retain.train.estimate import TOKENIZER_BYTES, Phase, scoring_seconds
 
 DEVICES = ("1x24GB", "1x80GB", "8x80GB")
@@ -231,12 +231,12 @@ class _Maker:
         if evaluate.recovery:
             told = ", ".join(one.task for one in evaluate.recovery)
             self.notes.setdefault(f"Brief retunes for {told} are not counted.")
-        for name in _task_names(cell.recipe):
+        for name, numbers in _shots_by_task(cell.recipe).items():
             documents, tokens = self._task(cell, name)
             documents = min(documents, evaluate.limit or documents)
             read = sum(
                 documents * (tokens + SHOT_TOKENS * shots) * (num_draws if shots else 1)
-                for shots in evaluate.num_fewshot
+                for shots in numbers
             )
             seconds += scoring_seconds(
                 facts, A100, "bf16", tokens=int(read), scored_tokens=int(0.2 * read)
@@ -314,11 +314,12 @@ def _moving(cell: Cell, planned: CellPhase, before: Sequence[str], facts: Facts)
     return None
 
 
-def _task_names(recipe: Recipe) -> list[str]:
-    """Every task that is scored, groups written out; own tests by their name."""
-    names: list[str] = []
-    own = {test.name for test in recipe.evaluate.tasks if isinstance(test, OwnTest)}
-    for name in recipe.task_names():
+def _shots_by_task(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """Every task that is scored, groups written out, own tests by their name; at how many shots."""
+    found: dict[str, tuple[int, ...]] = {}
+    own = {test.name for test in recipe.evaluate.own_tests}
+    for name, shots in recipe.evaluate.shots_by_task(recipe.phase_names).items():
         inside: Sequence[Name] = [name] if name in own else GROUPS.get(name, [name])
-        names += [one if isinstance(one, str) else str(one["name"]) for one in inside]
-    return list(dict.fromkeys(names))
+        for one in inside:
+            found.setdefault(one if isinstance(one, str) else str(one["name"]), shots)
+    return found

@@ -39,6 +39,7 @@ __all__ = [
     "main_metric",
     "members",
     "resolve",
+    "task_names",
 ]
 GENERAL = (
     *("embedded_boolq", "embedded_piqa", "english_bits_per_byte"),
@@ -132,17 +133,27 @@ def members(
     phases: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """The names of the tasks in each group; the shipped groups are there too."""
-    known = {**GROUPS, **groups}
     return {
-        group: list(
-            dict.fromkeys(
-                task
-                for name in _expanded(inside, known, phases)
-                for task, _ in _found(name, include_path, phases)
-            )
-        )
-        for group, inside in known.items()
+        group: task_names(inside, groups=groups, include_path=include_path, phases=phases)
+        for group, inside in {**GROUPS, **groups}.items()
     }
+
+
+def task_names(
+    names: Sequence[Name],
+    *,
+    groups: Mapping[str, Sequence[Name]],
+    include_path: Sequence[str | Path] = (),
+    phases: Sequence[str] = (),
+) -> list[str]:
+    """The names of the tasks that ``resolve`` gives, without reading them."""
+    return list(
+        dict.fromkeys(
+            task
+            for name in _expanded(names, {**GROUPS, **groups}, phases)
+            for task, _ in _found(name, include_path, phases)
+        )
+    )
 
 
 def groups_of(

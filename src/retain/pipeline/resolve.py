@@ -15,7 +15,7 @@ from retain.methods.given import Source
 from retain.model.reference import kind
 from retain.pipeline.encoders import check_encoders
 from retain.pipeline.together import check_together
-from retain.recipe import Cell, Recipe, data_of, expand
+from retain.recipe import Cell, OwnTest, Recipe, called, data_of, expand
 from retain.recipe.faults import FaultyRecipeError
 from retain.rehearse.corpus import HERE
 from retain.train.tracker import check_tracker
@@ -31,7 +31,8 @@ class Resolved:
         models: Reference and revision of a base model to its identity (``sha256``, …).
         tasks: Name of a scored task to what a fingerprint says of it.
         precisions: Asked precision to the effective one.
-        scored: Variant to the names of the tasks it is scored on; groups are written out.
+        scored: Variant to the tasks it is scored on, groups written out, with the numbers of shots
+            of each.
         files: Source to its files' labels and sha256.
         judge: The identity of a judge that runs here; {} without one.
     """
@@ -41,7 +42,7 @@ class Resolved:
     models: Mapping[tuple[str, str | None], Mapping[str, str]]
     tasks: Mapping[str, Mapping[str, Any]]
     precisions: Mapping[str, str]
-    scored: Mapping[str, tuple[str, ...]]
+    scored: Mapping[str, Mapping[str, tuple[int, ...]]]
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     judge: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,7 +82,6 @@ def resolve(recipe: Recipe) -> Resolved:
         RetainError: If a model, a source or a task is not there, or a method does not work with
             the model; several are told together.
     """
-    from retain.evaluate import catalog
     from retain.model.precision import resolve as resolve_precision
     from retain.model.reference import identity as model_identity
 
@@ -94,17 +94,11 @@ def resolve(recipe: Recipe) -> Resolved:
             models[one.model, one.revision] = model_identity(one.model, one.revision)
     precisions = {"auto": resolve_precision("auto"), "fp32": "fp32", "bf16": "bf16"}
     tasks: dict[str, Mapping[str, Any]] = {}
-    scored: dict[str, tuple[str, ...]] = {}
+    scored: dict[str, Mapping[str, tuple[int, ...]]] = {}
     for variant, one in recipes.items():
-        evaluate = one.evaluate
-        names = [t if isinstance(t, str) else t.model_dump() for t in evaluate.tasks]
-        include = () if evaluate.include_path is None else (evaluate.include_path,)
         with faults.at("evaluate.tasks"):
-            specs = catalog.resolve(
-                names, groups=evaluate.groups, include_path=include, phases=one.phase_names
-            )
+            specs, scored[variant] = _tasks(one)
             tasks |= {spec["name"]: spec for spec in specs}
-            scored[variant] = tuple(spec["name"] for spec in specs)
     files = _files(cells, faults)
     with faults.at("evaluate.judge"):
         judge = _judge(recipe, tasks)
@@ -118,6 +112,29 @@ def resolve(recipe: Recipe) -> Resolved:
     for report_to in {phase.train.report_to for cell in cells for phase in cell.phases}:
         check_tracker(report_to)
     return Resolved(recipe, cells, models, tasks, precisions, scored, files, judge)
+
+
+def _tasks(recipe: Recipe) -> tuple[list[dict[str, Any]], dict[str, tuple[int, ...]]]:
+    """What the scored tasks are, and the numbers of shots of each, by the first that names it."""
+    from retain.evaluate import catalog
+
+    evaluate = recipe.evaluate
+    of_test = {"name", "data", "metric"}
+    names = [
+        task.model_dump(include=of_test) if isinstance(task, OwnTest) else called(task)
+        for task in evaluate.tasks
+    ]
+    known: dict[str, Any] = {
+        "groups": evaluate.groups,
+        "include_path": () if evaluate.include_path is None else (evaluate.include_path,),
+        "phases": recipe.phase_names,
+    }
+    specs = catalog.resolve(names, **known)
+    shots: dict[str, tuple[int, ...]] = {}
+    for task, name in zip(evaluate.tasks, names, strict=True):
+        for found in catalog.task_names([name], **known):
+            shots.setdefault(found, evaluate.shots_of(task))
+    return specs, shots
 
 
 def _judge(recipe: Recipe, tasks: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:

@@ -66,12 +66,12 @@ class ScoreSteps:
 
     def draws(self, cell: Cell, name: str, weights: Weights) -> dict[Shots, dict[str, Step]]:
         """What scores one checkpoint with other examples in the prompt, by task."""
-        tasks = self.all.resolved.scored[cell.variant]
+        scored = self.all.resolved.scored[cell.variant]
         return {
             shots: {
                 task: self.evaluation(cell, f"{name}-{_told(shots)}", weights, task, None, shots)
-                for task in tasks
-                if _takes_shots(self.all.resolved.tasks[task])
+                for task, numbers in scored.items()
+                if any(numbers) and _takes_shots(self.all.resolved.tasks[task])
             }
             for shots in cell.recipe.evaluate.further_shots
         }
@@ -89,9 +89,10 @@ class ScoreSteps:
         model = weights.step
         spec = self.all.resolved.tasks[task]
         evaluate = cell.recipe.evaluate
+        numbers = self.all.resolved.scored[cell.variant][task]
         settings = {
             "task": identity_of(spec),
-            "num_fewshot": sorted(k for k in {*evaluate.num_fewshot} if k or shots == FIRST),
+            "num_fewshot": sorted(k for k in {*numbers} if k or shots == FIRST),
             "limit": evaluate.limit,
             "compat": evaluate.compat,
             "precision": self.all.resolved.precision("auto"),

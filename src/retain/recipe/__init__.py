@@ -15,10 +15,12 @@ from retain.recipe.model import (
     Gate,
     HeldOut,
     Keep,
+    NamedTask,
     OwnTest,
     Phase,
     Recipe,
     Rehearse,
+    called,
 )
 from retain.recipe.read import about, load_recipe, read_recipe, shipped
 from retain.recipe.recovery import Recovery, data_of
@@ -38,6 +40,7 @@ __all__ = [
     "InitFacts",
     "Judge",
     "Keep",
+    "NamedTask",
     "OwnTest",
     "Phase",
     "Recipe",
@@ -45,6 +48,7 @@ __all__ = [
     "Rehearse",
     "Train",
     "about",
+    "called",
     "data_of",
     "expand",
     "init_recipe",

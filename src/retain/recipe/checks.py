@@ -17,7 +17,7 @@ from retain.recipe.acting import PHASE_HOOKS, active, acts_in, plan, planner
 from retain.recipe.arm import Arm
 from retain.recipe.faults import Fault, translate, unknown
 from retain.recipe.handover import handover_faults
-from retain.recipe.model import Evaluate, Gate, OwnTest, Phase
+from retain.recipe.model import Evaluate, Gate, NamedTask, OwnTest, Phase, called
 from retain.recipe.train import OF_ADAPTERS, Train
 
 RESERVED = ("joint", "base", "all", "after_first")  # words that mean something beside phase names
@@ -278,13 +278,15 @@ def _evaluate(evaluate: Evaluate, phases: Sequence[str]) -> Iterator[Fault]:
     own = [test.name for test in evaluate.own_tests]
     scored = evaluate.task_names(tuple(phases))
     for index, task in enumerate(evaluate.tasks):
-        name = task.name if isinstance(task, OwnTest) else task
+        name, before = called(task), evaluate.tasks[:index]
         taken = [*evaluate.groups, "phases", "general"]
         if isinstance(task, OwnTest) and (name in taken or own.count(name) > 1):
             text = f"'{name}' is the name of a group or of another test; choose another"
             yield Fault(("evaluate", "tasks", index, "name"), text)
-        elif name in [one for one in evaluate.tasks[:index] if isinstance(one, str)]:
+        elif name in [called(one) for one in before if not isinstance(one, OwnTest)]:
             yield Fault(("evaluate", "tasks", index), f"'{name}' is listed twice")
+        else:
+            yield from _own_shots(index, evaluate, tuple(phases))
         yield from _phase_task(("evaluate", "tasks", index), name, phases)
     for group, members in evaluate.groups.items():
         at = ("evaluate", "groups", group)
@@ -297,9 +299,25 @@ def _evaluate(evaluate: Evaluate, phases: Sequence[str]) -> Iterator[Fault]:
                 text = f"'{member}' is not scored; list the group '{group}' in evaluate.tasks"
                 yield Fault((*at, index), text)
     yield from _beside_scores(evaluate, phases, scored)
-    for value, count in Counter(evaluate.num_fewshot).items():
+    yield from _twice(("evaluate", "num_fewshot"), evaluate.num_fewshot)
+
+
+def _own_shots(index: int, evaluate: Evaluate, phases: tuple[str, ...]) -> Iterator[Fault]:
+    """An entry's own numbers of shots are those of some task."""
+    task = evaluate.tasks[index]
+    if isinstance(task, str) or task.num_fewshot is None:
+        return
+    at = ("evaluate", "tasks", index, "num_fewshot")
+    yield from _twice(at, task.num_fewshot)
+    before = {name for one in evaluate.tasks[:index] for name in evaluate.members(one, phases)}
+    if isinstance(task, NamedTask) and before.issuperset(evaluate.members(task, phases)):
+        yield Fault(at, f"earlier entries name all of '{task.name}', and the first counts")
+
+
+def _twice(at: tuple[str | int, ...], values: Sequence[int]) -> Iterator[Fault]:
+    for value, count in Counter(values).items():
         if count > 1:
-            yield Fault(("evaluate", "num_fewshot"), f"{value} is given twice")
+            yield Fault(at, f"{value} is given twice")
 
 
 def _beside_scores(
@@ -318,7 +336,7 @@ def _beside_scores(
 
 def _further_shots(key: str, evaluate: Evaluate) -> Iterator[Fault]:
     """Other draws of examples need examples, and a pool of our own."""
-    if not any(evaluate.num_fewshot):
+    if not any(map(any, map(evaluate.shots_of, evaluate.tasks))):
         text = "needs examples in the prompt; give num_fewshot a number above 0, as [0, 1, 3]"
         yield Fault(("evaluate", key), text)
     if evaluate.compat is not None:

@@ -4,7 +4,7 @@ Shorthands (a source written as a string, an arm written as a list) become the l
 reading. What concerns several parts at once (an arm that names a phase) is in ``checks.py``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -81,6 +81,18 @@ class Phase(Part):
         return self
 
 
+NumFewshot = Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class NamedTask(Part):
+    """Known tasks at other numbers of shots than `evaluate.num_fewshot`."""
+
+    name: Text
+    """A task, a group, or `phases`."""
+    num_fewshot: NumFewshot
+    """Their numbers of shots."""
+
+
 class OwnTest(Part):
     """A test of the user's own."""
 
@@ -92,19 +104,30 @@ class OwnTest(Part):
         "exact_match", "choice", "chrf", "bleu", "rouge_1", "rouge_l", "sari", "bits_per_byte"
     ]
     """How an answer is scored."""
+    num_fewshot: NumFewshot | None = None
+    """Its numbers of shots; none: those of `evaluate`."""
 
 
 def _task(value: Any) -> Any:
-    if isinstance(value, str | OwnTest):
+    if isinstance(value, str | NamedTask | OwnTest):
         if value == "":
             refuse_one("must be the name of a task; got ''")
         return value
     if isinstance(value, Mapping):
-        return OwnTest.model_validate(value)
-    return refuse_one(f"must be a task's name or {{name, data, metric}}; got {value!r}")
+        is_own = "num_fewshot" not in value or not {"data", "metric"}.isdisjoint(value)
+        return (OwnTest if is_own else NamedTask).model_validate(value)
+    return refuse_one(
+        f"must be a task's name, {{name, num_fewshot}} or {{name, data, metric}}; got {value!r}"
+    )
 
 
-Task = Annotated[str | OwnTest, BeforeValidator(_task, json_schema_input_type=str | OwnTest)]
+AnyTask = str | NamedTask | OwnTest
+Task = Annotated[AnyTask, BeforeValidator(_task, json_schema_input_type=AnyTask)]
+
+
+def called(task: AnyTask) -> str:
+    """The name in an entry of ``evaluate.tasks``."""
+    return task if isinstance(task, str) else task.name
 
 
 class Evaluate(Part):
@@ -116,8 +139,8 @@ class Evaluate(Part):
         default_factory=dict
     )
     """Tasks whose scores are averaged under one name; `general` is there unless redefined."""
-    num_fewshot: tuple[Annotated[Whole, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    """Numbers of shots; every task is scored at each."""
+    num_fewshot: NumFewshot = (0,)
+    """Numbers of shots; every task is scored at each, unless its entry has its own."""
     fewshot_draws: Whole = Field(default=1, ge=1, le=16)
     """Draws of the examples in the prompt; every number of shots above 0 is scored with each."""
     fewshot_control: Flag = False
@@ -143,7 +166,11 @@ class Evaluate(Part):
         if not isinstance(values, Mapping):
             return values
         groups, tasks = values.get("groups", {}), values.get("tasks", ("phases", "general"))
-        wanted = isinstance(tasks, list | tuple) and "general" in tasks
+        named = [
+            one.get("name") if isinstance(one, Mapping) else one
+            for one in (tasks if isinstance(tasks, list | tuple) else ())
+        ]
+        wanted = "general" in named
         if wanted and isinstance(groups, Mapping) and "general" not in groups:
             return {**values, "groups": {**groups, "general": list(GENERAL)}}
         return values
@@ -162,16 +189,29 @@ class Evaluate(Part):
 
     def task_names(self, phases: tuple[str, ...]) -> tuple[str, ...]:
         """Every task that is scored, once, groups and ``phases`` written out."""
-        return tuple(dict.fromkeys(self._names(phases)))
+        return tuple(self.shots_by_task(phases))
 
-    def _names(self, phases: tuple[str, ...]) -> Iterator[str]:
+    def shots_by_task(self, phases: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+        """The same with the numbers of shots of each, by the first entry that names it."""
+        found: dict[str, tuple[int, ...]] = {}
         for task in self.tasks:
-            if isinstance(task, OwnTest):
-                yield task.name
-            elif task == "phases":
-                yield from (f"phase:{phase}" for phase in phases)
-            else:
-                yield from self.groups.get(task, (task,))
+            for name in self.members(task, phases):
+                found.setdefault(name, self.shots_of(task))
+        return found
+
+    def shots_of(self, task: AnyTask) -> tuple[int, ...]:
+        """The numbers of shots of one entry of ``tasks``."""
+        own = None if isinstance(task, str) else task.num_fewshot
+        return self.num_fewshot if own is None else own
+
+    def members(self, task: AnyTask, phases: tuple[str, ...]) -> tuple[str, ...]:
+        """The tasks that one entry of ``tasks`` stands for."""
+        if isinstance(task, OwnTest):
+            return (task.name,)
+        name = called(task)
+        if name == "phases":
+            return tuple(f"phase:{phase}" for phase in phases)
+        return self.groups.get(name, (name,))
 
 
 class Rehearse(Part):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from retain.recipe import Recipe
+from retain.recipe import OwnTest, Recipe, called
 from retain.report.scores import Checkpoint, ScoreRow
 
 
@@ -21,9 +21,9 @@ def harness_groups(recipe: Recipe, scores: Sequence[ScoreRow]) -> Iterator[Score
     folder = recipe.evaluate.include_path
     own = recipe.evaluate.groups
     named = [
-        name
-        for name in recipe.evaluate.tasks
-        if isinstance(name, str) and not name.startswith("phase:")
+        called(task)
+        for task in recipe.evaluate.tasks
+        if not isinstance(task, OwnTest) and not called(task).startswith("phase:")
     ]
     include = () if folder is None else (folder,)
     groups = groups_of(named, groups=own, include_path=include)
