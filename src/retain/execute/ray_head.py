@@ -45,7 +45,10 @@ def connect(ray: Any) -> None:
         where, advice = "could be started on this machine", "`--jobs N` needs none"
         if address:
             where = f"of {ADDRESS}={address}"
-            advice = f"see that it runs (`ray status`), or unset {ADDRESS} to have one started here"
+            advice = (
+                "see that it runs (`ray status`), set RAY_AUTH_MODE=token if it asks for one, "
+                f"or unset {ADDRESS} to have one started here"
+            )
         raise RetainError(
             f"--on ray: no Ray cluster {where}: {str(error).rstrip('.')}; {advice}."
         ) from error
