@@ -127,6 +127,19 @@ def test_learnt_is_one_for_the_control_and_less_for_a_slower_arm(rows):
     assert found["freeze"] < found["low_rate"] < 1.0
 
 
+def test_a_loss_is_avoided_as_far_as_the_arm_is_nearer_the_base_model(rows):
+    found = [row for row in rows if row.measure == "loss_avoided" and not math.isnan(row.value)]
+    assert found
+    for row in found:
+        place = {"task": row.task, "metric": row.metric, "phase_index": row.phase_index}
+        arm = only(rows, arm=row.arm, measure="change_from_base", **place)
+        control = only(rows, arm="none", measure="change_from_base", **place)
+        assert control.ci_high < 0, "only where the control lost beyond its interval"
+        assert row.value == pytest.approx(1 - arm.value / control.value)
+        assert row.ci_low <= row.value <= row.ci_high
+    assert not [row for row in found if row.task == "phase:hindi"], "a gain is no loss"
+
+
 def test_chance_and_majority_stand_beside_every_accuracy(rows, results):
     tasks = {row.task for row in results.scores if row.unit == "fraction"}
     for measure in ("chance", "majority"):

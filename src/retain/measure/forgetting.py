@@ -246,6 +246,30 @@ def just_learnt(score_PT: Floats) -> Floats:
     return np.diagonal(score_PT, axis1=-2, axis2=-1)
 
 
+def loss_avoided(arm: Floats, base: Floats, control: Floats) -> Floats:
+    """How much of the control's loss on a task an arm does not have.
+
+    ``(arm - control) / (base - control)``, the control being plain sequential fine-tuning.
+
+    Args:
+        arm: The arm's oriented score after training; any unit, any shape.
+        base: The base model's.
+        control: That of `none` after training.
+
+    Returns:
+        A ratio: 1 is nothing lost, 0 as much as the control, above 1 better than the base model.
+        NaN where the control lost exactly nothing; callers refuse it wherever that loss is within
+        its interval.
+
+    Source: the "recovery" of Zhang et al. (2406.11354), as inferred; renamed, because a brief
+    retune has a recovery of its own.
+
+    >>> loss_avoided(np.array([0.5]), np.array([0.6]), np.array([0.4])).round(2)
+    array([0.5])
+    """
+    return learnt(arm, control, base)
+
+
 def learnt(arm: Floats, before: Floats, control: Floats) -> Floats:
     """How much of the control's gain on a new task an arm made too.
 

@@ -34,6 +34,7 @@ DIFFERENCE_P = Measure("difference_p", "control", "probability")
 DIFFERENCE_HOLM = Measure("difference_p_holm", "control", "probability")
 VISIBLE_DIFFERENCE = Measure("smallest_visible_difference", "control")
 LEARNT = Measure("learnt", "control", "share_of_gain")
+AVOIDED = Measure("loss_avoided", "control", "share_of_loss")
 RIGHT_TO_WRONG = Measure("right_to_wrong", "", "fraction_of_items")
 WRONG_TO_RIGHT = Measure("wrong_to_right", "", "fraction_of_items")
 BEYOND_CHANCE = Measure("right_to_wrong_beyond_chance", "", "fraction_of_items")
@@ -53,7 +54,7 @@ KNOWN = (
     *(
         measure.name
         for measure in (
-            *(SCORE, CHANCE, MAJORITY, HEADROOM, CHANGE, DIFFERENCE, LEARNT, VISIBLE),
+            *(SCORE, CHANCE, MAJORITY, HEADROOM, CHANGE, DIFFERENCE, LEARNT, AVOIDED, VISIBLE),
             *(DIFFERENCE_P, DIFFERENCE_HOLM, VISIBLE_DIFFERENCE),
             *(FG, FG_ADJUSTED),
             *(RIGHT_TO_WRONG, WRONG_TO_RIGHT, BEYOND_CHANCE),

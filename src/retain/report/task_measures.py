@@ -6,6 +6,7 @@ from retain.measure import forgetting as formulas
 from retain.measure.statistics import smallest_visible_change
 from retain.report.flips import SampledFlips, turned
 from retain.report.measured import (
+    AVOIDED,
     BEYOND_CHANCE,
     CHANCE,
     CHANGE,
@@ -45,6 +46,9 @@ def task_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> 
                 apart_N = now_N - book.score(control, seed, phase, key)
                 beside = turned(book, key, here._replace(arm=control), here)
                 yield of_task(book, phase, key, DIFFERENCE, apart_N, beside)
+                if (book.taught_in(key) or 0) < phase:
+                    avoided_N = loss_avoided(book, arm, seed, phase, key)
+                    yield of_task(book, phase, key, AVOIDED, avoided_N)
             if book.taught_in(key) == phase:
                 share_N = learnt(book, arm, seed, phase, key)
                 yield of_task(book, phase, key, LEARNT, share_N)
@@ -52,6 +56,21 @@ def task_measures(book: ScoreBook, arm: str, seed: int, all_flips: AllFlips) -> 
         change_N = book.score(arm, seed, book.num_phases, key) - base_N
         visible_N = without_resamples(smallest_visible_change(change_N[1:]))
         yield of_task(book, book.num_phases, key, VISIBLE, visible_N)
+
+
+def loss_avoided(book: ScoreBook, arm: str, seed: int, phase_index: int, key: TaskKey) -> Floats:
+    """Share of the control's loss since the base model that an arm does not have.
+
+    Refused (NaN) where the control's change is not below 0 beyond its interval.
+    """
+    control = book.control_of(arm)
+    if control is None:
+        return MISSING
+    base_N = book.score(control, seed, 0, key)
+    control_N = book.score(control, seed, phase_index, key)
+    if not interval(control_N - base_N).is_below_zero:
+        return MISSING
+    return formulas.loss_avoided(book.score(arm, seed, phase_index, key), base_N, control_N)
 
 
 def learnt(book: ScoreBook, arm: str, seed: int, phase_index: int, key: TaskKey) -> Floats:
