@@ -104,6 +104,7 @@ def test_references_of_a_sentence_are_one_item(read):
 
 def test_an_instruction_is_the_short_one_and_long_inputs_are_left_out(read):
     examples = [{"input": "Two?", "target": ["2"]}, {"input": "x" * 2000, "target": ["y"]}]
+    examples.append({"input": "Nothing?", "target": [" "]})
     task = _task(examples, task_prefix="Definition: long. Prompt: Answer it.")
     [row] = read("natural-instructions", {"one": task})
     assert (row["prompt"], row["completion"]) == ("Answer it.\n\nTwo?", "2")

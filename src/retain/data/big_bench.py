@@ -109,7 +109,7 @@ def instructions(entry: Entry, files: Files) -> Iterator[Row]:
         found = [
             _row(f"{asked}\n\n{one['input'].strip()}", one["target"][0], one["input"], task)
             for one in task["examples"]
-            if one["target"] and len(one["input"]) <= MAX_CHARACTERS
+            if "".join(one["target"][:1]).strip() and len(one["input"]) <= MAX_CHARACTERS
         ]
         yield from sorted(found, key=lambda row: _key(row["prompt"]))[:most]
 
