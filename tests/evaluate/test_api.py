@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import retain.evaluate
-from retain import api, terminal
+from retain import api, printed
 from retain.errors import Interrupted, ModelError, StoreError, TaskError
 from retain.evaluate.api import Options, evaluate, evaluation, taken
 from retain.evaluate.compare import compare
@@ -307,6 +307,6 @@ def test_other_items_are_not_compared(sharp_llama, tokenizer, task_folder):
 def test_a_number_of_the_whole_corpus_has_no_interval_in_the_table():
     row = {"task": "texts", "metric": "word_perplexity", "num_fewshot": 0, "num_items": 3}
     row |= {"value": 1.0, "other": 2.0, "difference": -1.0, "ci_low": None, "ci_high": None}
-    table = terminal.comparison_table([row | {"is_main": True}], "one", "two")
+    table = printed.comparison_table([row | {"is_main": True}], "one", "two")
     expected = "texts 0 word_perplexity (main) 1.0000 2.0000 -1.0000 3"
     assert table.split("\n")[-1].split() == expected.split()

@@ -230,7 +230,7 @@ def _evaluated(
     options: Mapping[str, Any],
 ) -> str:
     """Score, compare, write; what `evaluate` gives back."""
-    from retain import terminal
+    from retain import printed, terminal
     from retain.evaluate.api import evaluation, write
     from retain.evaluate.compare import compare
 
@@ -242,9 +242,9 @@ def _evaluated(
             founds.append(found)
     found, *others = founds
     comparison = [row for other in others for row in compare(found, other)]
-    text = terminal.score_table([*found.scores, *found.group_scores], found.notes)
+    text = printed.score_table([*found.scores, *found.group_scores], found.notes)
     if compare_with is not None:
-        text += f"\n\n{terminal.comparison_table(comparison, model, compare_with)}"
+        text += f"\n\n{printed.comparison_table(comparison, model, compare_with)}"
     if output is not None:
         try:
             write(found, Path(output), {"model": model, "limit": options.get("limit")}, comparison)

@@ -74,12 +74,12 @@ def show_data(source: str, number: int, *, model: str, objective: str) -> None:
 
 def check_data(source: str, *, model: str | None, max_length: int) -> int:
     """Print every fault with file and line, and statistics; the number of faults."""
-    from retain import terminal
+    from retain import printed
     from retain.data.check import check
 
     tokenizer = None if model is None else tokenizer_of(model)
     found = check(source, tokenizer, max_length=max_length if tokenizer else None)
-    terminal.show_data_report(source, found)
+    printed.show_data_report(source, found)
     return len(found.faults)
 
 

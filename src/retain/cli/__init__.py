@@ -114,14 +114,14 @@ def plan(
     allow_gguf: AllowGguf = False,
 ) -> None:
     """Show steps, tokens, trainable parameters, time, memory and disk; run nothing."""
-    from retain import api, terminal
+    from retain import api, printed
 
     full_size = api.plan_full_size(recipe, overrides or (), devices=words_of(devices))
     if full_size is not None:
-        terminal.show_full_size(full_size)
+        printed.show_full_size(full_size)
         return
     options = api.Options(trust_remote_code=trust_remote_code, allow_gguf=allow_gguf)
-    terminal.show_plan(api.plan(recipe, overrides or (), runs=runs, options=options))
+    printed.show_plan(api.plan(recipe, overrides or (), runs=runs, options=options))
 
 
 @app.command()
