@@ -27,7 +27,7 @@ def stand_in(name, model, *, arms=None, variants=None, encoder_model=None):
     """
     values = load_recipe(name).resolved()
     values["model"] = str(model)
-    tests = [one for one in values["evaluate"]["tasks"] if isinstance(one, dict)]
+    tests = [one for one in values["evaluate"]["tasks"] if isinstance(one, dict) and "data" in one]
     values["evaluate"] |= {
         "tasks": [f"phase:{values['phases'][-1]['name']}", *(_own(test) for test in tests)],
         "groups": {},
@@ -50,6 +50,9 @@ def stand_in(name, model, *, arms=None, variants=None, encoder_model=None):
     values["variants"] = {
         one: _variant(changes, model, encoder_model) for one, changes in kept.items()
     }
+    for changes in values["variants"].values():
+        if arms is not None and "arms" in changes:
+            changes["arms"] = [one for one in changes["arms"] if one in arms]
     values["arms"] = {
         one: _arm(arm) for one, arm in values["arms"].items() if arms is None or one in arms
     }
