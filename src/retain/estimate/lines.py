@@ -11,6 +11,7 @@ from retain.execute.processes import visible_gpus
 from retain.methods import from_spec
 from retain.methods.given import Past
 from retain.pipeline.graph import Row
+from retain.pipeline.score_steps import takes_shots
 from retain.recipe.train import HANDOVER, Train
 from retain.steps.step import Step
 
@@ -178,7 +179,7 @@ class Lines:
 
         facts, precision = self.known.facts(row), step.settings["precision"]
         tokens, scored, generated = self.tasks.of(step)
-        tokens *= len(step.settings["num_fewshot"])
+        tokens *= _times_asked(step)
         part = 1 - self.known.part_below(step, row) if "boundary" in step.inputs else 1.0
         rates = self.known.rate(facts, precision)
         seconds = scoring_seconds(
@@ -214,8 +215,13 @@ class Lines:
 
     def task_boundary(self, step: Step, row: Row) -> Line:
         """What frozen blocks make of a task: their forward pass, and the states on disk."""
-        tokens = self.tasks.of(step).read * len(step.settings["num_fewshot"])
+        tokens = self.tasks.of(step).read * _times_asked(step)
         return self.states(step, row, tokens, self.known.part_below(step, row))
+
+
+def _times_asked(step: Step) -> int:
+    """How often a task's items are asked: once for each number of shots, if it takes any."""
+    return len(step.settings["num_fewshot"]) if takes_shots(step.settings["task"]) else 1
 
 
 def _notes(step: Step, train: Train) -> Iterator[str]:

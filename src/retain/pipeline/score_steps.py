@@ -71,7 +71,7 @@ class ScoreSteps:
             shots: {
                 task: self.evaluation(cell, f"{name}-{_told(shots)}", weights, task, None, shots)
                 for task, numbers in scored.items()
-                if any(numbers) and _takes_shots(self.all.resolved.tasks[task])
+                if any(numbers) and takes_shots(self.all.resolved.tasks[task])
             }
             for shots in cell.recipe.evaluate.further_shots
         }
@@ -205,7 +205,7 @@ def _told(shots: Shots) -> str:
     return f"draw-{shots.draw}" + "-shuffled" * shots.shuffled
 
 
-def _takes_shots(spec: Mapping[str, Any]) -> bool:
+def takes_shots(spec: Mapping[str, Any]) -> bool:
     """Whether a task can have examples in its prompt, as far as its file says."""
     if spec["kind"] in ("stereoset", "instructions"):
         return False
