@@ -252,6 +252,30 @@ def test_a_step_whose_workers_die_is_given_up_after_a_few(go, journal, heard):
     assert lost == [(number, MAX_DEATHS) for number in range(1, MAX_DEATHS + 1)]
 
 
+def test_deaths_are_forgotten_where_the_step_gets_further_each_time(go, journal, heard):
+    """A long step on machines that come and go is not given up."""
+    step, deaths = toy("long"), 2 * MAX_DEATHS
+
+    def run(work):
+        attempt = len(go.staff.given)
+        work.progress(attempt, deaths + 1, "", "steps")
+        if attempt <= deaths:
+            next(one for one in go.staff.hired if one.name == go.staff.given[-1][0]).kill()
+            go.staff.hired[-1].worker.stop.wait(5)
+            raise Interrupted("dead")
+        toys.run(work)
+
+    def say(text):
+        if "is gone" in text:
+            next(one for one in go.staff.hired if one.name == go.staff.given[-1][0]).stop()
+
+    heard.message = say
+    summary = go([step], most=1, run=run)
+
+    assert summary.done == (step,)
+    assert [event["attempt"] for event in events(journal, "worker lost")] == [1] * deaths
+
+
 def test_who_refuses_ends_it(go, monkeypatch):
     def hire(staff):
         staff.told.put((None, Refused("another version")))

@@ -41,7 +41,8 @@ POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 20.0
 """Without any worker, before it is said."""
 MAX_DEATHS = 3
-"""Workers that may die over one step, or in a row before they can take one."""
+"""Workers that may die over one step in a row without progress, or before they can take one."""
+PROGRESS = 0.05  # of a step: if an attempt came so much further, earlier deaths are forgotten
 PAUSE_SECONDS = 60.0
 """After so many died as they started, until another one is tried beside those that work."""
 KEPT = "model"
@@ -112,7 +113,8 @@ def carry_out_by(  # noqa: PLR0913 - each by its name
 ) -> Summary:
     """Finish every step that is wanted, several at once; else as ``carry_out`` does.
 
-    A step whose worker died is given to another one, twice; the second time nothing runs beside it.
+    A step whose worker died is given to another one, twice unless it gets further each time; the
+    second time nothing runs beside it.
 
     Args:
         staff: Where workers come from; they are ended at the end.
@@ -178,6 +180,8 @@ class _Lead:
         self._steps: dict[str, Step] = {}
         self._deaths: Counter[Step] = Counter()
         self._damaged: Counter[Step] = Counter()
+        self._reached: dict[Step, dict[str, float]] = {}  # by this attempt, in each unit
+        self._furthest: dict[Step, dict[str, float]] = {}  # by those before
         self._failed_starts = 0
         self._hire_from = float("-inf")
         self._ending: Exception | None = None
@@ -268,6 +272,8 @@ class _Lead:
                 books.ledger.started(job.step, position, worker=hired.name)
             case Moved():
                 step = self._running[hired].step
+                if told.total:
+                    self._reached.setdefault(step, {})[told.unit] = told.done / told.total
                 books.listener.progress(step, told.done, told.total, told.text, told.unit)
             case Noted():
                 books.journal.event(told.kind, **told.fields)
@@ -351,7 +357,7 @@ class _Lead:
 
     def _retry(self, hired: Hired, step: Step, reason: str) -> None:
         """A worker left a step in the middle: another one goes on, if not too many did."""
-        self._deaths[step] += 1
+        self._deaths[step] = 1 if self._is_further(step) else self._deaths[step] + 1
         attempt, books = self._deaths[step], self.books
         books.journal.event(
             "worker lost",
@@ -373,6 +379,13 @@ class _Lead:
         )
         books.ledger.failed(step, error, 0.0)
         self._failed(hired, step, error)
+
+    def _is_further(self, step: Step) -> bool:
+        """Whether the attempt that ended came further than all before it: a long step may go on."""
+        reached, furthest = self._reached.pop(step, {}), self._furthest.setdefault(step, {})
+        is_further = any(part >= furthest.get(u, 0.0) + PROGRESS for u, part in reached.items())
+        furthest |= {u: max(part, furthest.get(u, 0.0)) for u, part in reached.items()}
+        return is_further
 
     def _end(self, error: Exception) -> None:
         """Nothing more is begun; what runs saves and leaves."""
