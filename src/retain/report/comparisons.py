@@ -9,8 +9,9 @@ import numpy as np
 from retain.measure.significance import draws_p_value, holm
 from retain.measure.statistics import Interval, smallest_visible_change
 from retain.report.results import Arm
-from retain.report.scorebook import Floats, ScoreBook, TaskFacts, figure, interval, mean_over_seeds
+from retain.report.scorebook import Floats, ScoreBook, figure, interval, mean_over_seeds
 from retain.report.scores import TaskKey
+from retain.report.task_facts import TaskFacts
 from retain.report.text import apart, ends, metric_name, number, signed, task_name
 
 LEVEL = 0.05

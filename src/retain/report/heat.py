@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from retain.measure.bias import neutral_share
 from retain.measure.statistics import UNKNOWN, Interval
 from retain.report.results import Arm
-from retain.report.scorebook import Floats, ScoreBook, TaskFacts, figure, interval
+from retain.report.scorebook import Floats, ScoreBook, figure, interval
+from retain.report.task_facts import TaskFacts
 from retain.report.text import apart, metric_name, number, signed, task_name
 
 NUM_TONES = 3

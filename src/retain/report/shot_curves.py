@@ -9,7 +9,7 @@ from markupsafe import Markup
 from retain.measure.statistics import Interval
 from retain.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, colour_class, drawing
 from retain.report.results import Arm
-from retain.report.scorebook import ScoreBook, TaskFacts, figure, interval
+from retain.report.scorebook import ScoreBook, figure, interval
 from retain.report.scores import Checkpoint, TaskKey
 from retain.report.shots import (
     EXTRA_GAIN,
@@ -22,6 +22,7 @@ from retain.report.shots import (
     unit_of_gain,
 )
 from retain.report.svg import Scale, padded, polyline
+from retain.report.task_facts import TaskFacts
 from retain.report.text import ends, number, signed, task_name
 
 BASE = "base"

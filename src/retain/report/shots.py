@@ -20,13 +20,13 @@ from retain.report.scorebook import (
     MISSING,
     Floats,
     ScoreBook,
-    TaskFacts,
     figure,
     interval,
     mean_over_seeds,
     without_resamples,
 )
 from retain.report.scores import Checkpoint, Items, TaskKey
+from retain.report.task_facts import TaskFacts
 
 GAIN = Measure("few_shot_gain", "0_shots", "points")
 EXTRA_GAIN = Measure("few_shot_extra_gain", "base", "points")
