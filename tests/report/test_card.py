@@ -80,7 +80,7 @@ def test_a_variant_has_its_own_model_order_and_data(scores):
     }
     pointer = POINTER | {"phase_index": 1}
     card = scored_card(README, RESOLVED | {"variants": variants}, pointer, scores)
-    assert "1. the base model, `org/other`\n2. phase `hindi`: pretrain on `o.jsonl`\n\n" in card
+    assert "1. the base model, `org/other`\n2. phase `hindi`: pretrain on `own.jsonl`\n\n" in card
     assert "medicine" not in card.partition("## Made from")[2].partition("## Scores")[0]
 
 
